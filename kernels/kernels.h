@@ -1,0 +1,169 @@
+// The arithmetic of baleen: pure functions on plain memory, one table of them per instruction set.
+//
+// A kernel knows nothing of files, models, layers or threads; it allocates nothing and keeps no state.
+// Weights are read as they lie in a checkpoint: every pointer to weight bytes may have any alignment.
+// Activations are float32, rows [tokens, width] with a stride in elements.
+//
+// One result. The rounding of a token's row depends on that row alone:
+//   - every output of matmul is a sum over the columns in an order fixed by the instruction set, the format
+//     and the phase; how many rows and tokens a call covers changes only which outputs are made, never one
+//     of them;
+//   - a weight's value is widened to float32 first (for scaled formats: value times scale, rounded once), so
+//     that sharing a widened row among tokens cannot change a sum;
+//   - attention works through blocks of attention_block positions at fixed multiples of it, and through
+//     segments of attention_segment positions that are merged in ascending order, whoever computed them.
+// Kernels that round differently may be put in the table for Phase::prefill and Phase::decode; the phase is
+// a property of the token (prompt or generated), never of how many tokens come together.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace baleen::kernels {
+
+// How the values of a weight, or its scales, are stored.
+enum class Format : std::uint8_t { f32, f16, bf16, fp8_e4m3, int8, int4 };
+inline constexpr std::size_t format_count = 6;
+
+// Prompt tokens are prefill, generated tokens decode.
+enum class Phase : std::uint8_t { prefill, decode };
+inline constexpr std::size_t phase_count = 2;
+
+// A weight matrix [rows, cols] = [out_features, in_features] where it lies in the file.
+//   f32, f16, bf16   plain rows
+//   fp8_e4m3         DeepSeek's block format: W = value * scale[row / block_rows, col / block_cols]
+//   int8, int4       compressed-tensors pack-quantized: value + offset (128 or 8) in little-endian int32
+//                    words, lowest bits first, rows padded to whole words; W = (value - zero) * scale of
+//                    the column's group; group = group_index ? group_index[col] : col / block_cols
+// Without scales a scaled format means its bare values.
+struct Matrix {
+  Format format = Format::f32;
+  Format scale_format = Format::f32;  // f32, f16 or bf16
+  std::size_t rows = 0;
+  std::size_t cols = 0;
+  std::size_t row_bytes = 0;            // from one row's values to the next's
+  const std::byte* values = nullptr;    // [rows, row_bytes]
+  const std::byte* scales = nullptr;    // [ceil(rows / block_rows), scale_cols]
+  std::size_t scale_cols = 0;           // scales in a row of blocks
+  std::size_t block_rows = 1;           // 128 for fp8, 1 for int4 and int8
+  std::size_t block_cols = 1;           // 128 for fp8, the group size for int4 and int8
+  const std::byte* zeros = nullptr;     // packed like values but along rows: [ceil(rows / per_word), scale_cols] int32
+  const std::byte* group_index = nullptr;  // int32 [cols]
+};
+
+// out[t, r] = sum over c of x[t, c] * W[r, c] for r in [row_begin, row_end).
+struct MatmulArgs {
+  const Matrix* matrix = nullptr;
+  std::size_t row_begin = 0;
+  std::size_t row_end = 0;
+  const float* x = nullptr;           // [*, cols]
+  std::size_t x_stride = 0;           // elements
+  const std::uint32_t* x_rows = nullptr;  // row of x for each token; null: token t reads row t
+  std::size_t tokens = 0;
+  float* out = nullptr;  // row r of token t goes to out[t * out_stride + r - row_begin]
+  std::size_t out_stride = 0;
+  float* scratch = nullptr;  // matmul_scratch(cols) floats: room for widened rows
+};
+
+// Floats of scratch that matmul needs for a width of `cols`, for every instruction set.
+std::size_t matmul_scratch(std::size_t cols);
+
+// out[t, c] = sum over r in [row_begin, row_end) of x[t, r - row_begin] * W[r, c], rows in ascending order.
+// It is how absorbed attention folds W_UK into the query.
+struct TransposedArgs {
+  const Matrix* matrix = nullptr;
+  std::size_t row_begin = 0;
+  std::size_t row_end = 0;
+  const float* x = nullptr;  // [tokens, row_end - row_begin]
+  std::size_t x_stride = 0;
+  std::size_t tokens = 0;
+  float* out = nullptr;  // [tokens, cols], overwritten
+  std::size_t out_stride = 0;
+  float* scratch = nullptr;  // matmul_scratch(cols) floats
+};
+
+// Positions a block of attention covers; blocks lie at multiples of it.
+inline constexpr std::size_t attention_block = 32;
+// Positions after which a running softmax is closed and merged: the unit by which threads share a context.
+inline constexpr std::size_t attention_segment = 512;
+
+// How the KV cache stores a row of `width` numbers: f32, bf16, or int8 with one f32 scale (maximum / 127)
+// for every 32 numbers, the scales after the values.
+enum class KvFormat : std::uint8_t { f32, bf16, int8 };
+
+// The running softmax of one query over a segment: sum of exp(score - maximum) and the weighted values.
+struct SoftmaxState {
+  float maximum = 0;  // -infinity before the first position
+  float sum = 0;
+};
+
+// Queries that share one key head, over positions [begin, end) inside one segment. Scores are
+// scale * (q . k); v_dim numbers of each value row are summed. A query q sees positions
+// [first[q], last[q]); rows of keys and values are in KvFormat.
+struct AttentionArgs {
+  const float* q = nullptr;  // [queries, k_dim]
+  std::size_t q_stride = 0;
+  std::size_t queries = 0;
+  const std::uint32_t* first = nullptr;  // [queries]
+  const std::uint32_t* last = nullptr;   // [queries]
+  KvFormat kv_format = KvFormat::f32;
+  const std::byte* keys = nullptr;  // row of position p at keys + p * key_row_bytes
+  std::size_t key_row_bytes = 0;
+  std::size_t k_dim = 0;
+  const std::byte* values = nullptr;  // may be the keys themselves: MLA's latent is both
+  std::size_t value_row_bytes = 0;
+  std::size_t v_dim = 0;
+  std::size_t begin = 0;
+  std::size_t end = 0;
+  float scale = 1;
+  SoftmaxState* state = nullptr;  // [queries], set by the call
+  float* out = nullptr;           // [queries, v_dim] unnormalized, set by the call
+  std::size_t out_stride = 0;
+  float* scratch = nullptr;  // attention_scratch(...) floats
+};
+
+// Floats of scratch that attention needs for these sizes, for every instruction set.
+std::size_t attention_scratch(std::size_t queries, std::size_t k_dim, std::size_t v_dim);
+// Bytes of one KV cache row of `width` numbers.
+std::size_t kv_row_bytes(KvFormat format, std::size_t width);
+
+// One instruction set's kernels. Every entry is set; entries an instruction set does not better are the
+// scalar reference's.
+struct Kernels {
+  std::string_view name;  // as in --isa
+
+  void (*matmul[phase_count][format_count])(const MatmulArgs&);
+  void (*matmul_transposed[format_count])(const TransposedArgs&);
+
+  // out[c] = W[row, c] as float32, for c in [0, cols).
+  void (*widen_row[format_count])(const Matrix&, std::size_t row, float* out);
+
+  // out = x / sqrt(mean(x^2) + eps) * gain, transformers' RMSNorm in float32. gain is bf16, f16 or f32 bytes
+  // at any alignment; out may be x.
+  void (*rms_norm)(const float* x, const std::byte* gain, Format gain_format, std::size_t width, float eps,
+                   float* out);
+  // gate = silu(gate) * up, silu(x) = x / (1 + exp(-x)).
+  void (*silu_mul)(float* gate, const float* up, std::size_t n);
+  // y += a * x
+  void (*axpy)(float a, const float* x, float* y, std::size_t n);
+
+  void (*attention)(const AttentionArgs&);
+  // Stores `width` numbers as one KV cache row.
+  void (*kv_store)(KvFormat format, const float* x, std::size_t width, std::byte* row);
+};
+
+// The table for an instruction set of this machine: "auto" is the best one, else "scalar", "avx2", "avx512".
+// Returns nullptr for a name that is unknown, not built in or not supported by CPU and operating system.
+const Kernels* find_kernels(std::string_view name);
+// Names of the instruction sets built into this program, and whether this machine has each; best first.
+struct IsaInfo {
+  std::string_view name;
+  bool available;
+  std::string features;  // what the kernels of this set make use of here: "avx512f avx512bw ... "
+};
+std::span<const IsaInfo> instruction_sets();
+
+}  // namespace baleen::kernels
