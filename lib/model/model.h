@@ -1,0 +1,68 @@
+// A model: the configuration and every weight of a checkpoint, checked against the architecture's table and
+// ready to be read where it lies.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/config.h"
+#include "checkpoint/quantized.h"
+#include "kernels/kernels.h"
+#include "model/architecture.h"
+
+namespace baleen {
+
+// A weight of the model: a matrix [rows, cols], or a vector as a matrix of one row. Absent (optional in the
+// table, or not of this layer's kind) when matrix.values is null.
+using Weights = std::array<kernels::Matrix, role_count>;
+
+struct Layer {
+  Weights weights;               // by Role: what the layer has once
+  std::vector<Weights> experts;  // [n_routed_experts], empty in a dense layer
+  bool is_moe = false;
+  std::size_t sliding_window = 0;  // 0: attention sees every position before
+};
+
+// Bytes and parameters of one kind of tensor in one storage format: a row of `run --inspect`.
+struct Inventory {
+  std::string kind;    // "routed experts", "attention", ...
+  std::string format;  // "bf16", "fp8 128x128", "int4 group 32"
+  std::uint64_t tensors = 0;
+  std::uint64_t parameters = 0;
+  std::uint64_t active_parameters = 0;  // touched for one token
+  std::uint64_t bytes = 0;
+  std::uint64_t active_bytes = 0;       // of them read for one token (an embedding: its row)
+};
+
+class Model {
+ public:
+  // Opens a Hugging Face folder and checks every tensor that the architecture's table names. Throws Error
+  // listing all that is missing or wrong.
+  static Model open(const std::filesystem::path& dir);
+
+  const Config& config() const { return config_; }
+  const Checkpoint& checkpoint() const { return checkpoint_; }
+  const Weights& global() const { return global_; }         // embeddings, final norm, head
+  const std::vector<Layer>& layers() const { return layers_; }
+  const std::vector<Inventory>& inventory() const { return inventory_; }
+  // KV cache numbers of one token in one layer, and bytes of one token in all layers.
+  std::uint64_t kv_bytes_per_token(kernels::KvFormat) const;
+  std::size_t unused_tensors() const { return unused_tensors_; }  // in the files but not in the table: MTP layers
+
+ private:
+  Model(Config, Checkpoint);
+
+  Config config_;
+  Checkpoint checkpoint_;
+  Weights global_{};
+  std::vector<Layer> layers_;
+  std::vector<Inventory> inventory_;
+  std::size_t unused_tensors_ = 0;
+};
+
+}  // namespace baleen

@@ -1,0 +1,55 @@
+// A fixed set of threads that run one parallel loop at a time. Between loops a thread spins for some
+// microseconds, then sleeps, so that an idle program takes no processor.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <thread>
+#include <vector>
+
+namespace baleen {
+
+// Physical cores within the affinity mask and the cgroup's quota, at least 1.
+std::size_t default_thread_count();
+
+class ThreadPool {
+ public:
+  // `threads` includes the caller of parallel_for: threads - 1 are started.
+  explicit ThreadPool(std::size_t threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  std::size_t size() const { return workers_.size() + 1; }
+
+  // Calls body(task, thread) once for every task in [0, tasks), each on any thread in [0, size()), and
+  // returns when all are done. Tasks are handed out in ascending order as threads become free, so uneven
+  // tasks balance. The body must not throw and must not call parallel_for.
+  template <typename Body>
+  void parallel_for(std::size_t tasks, const Body& body) {
+    run(tasks, [](const void* context, std::size_t task, std::size_t thread) {
+      (*static_cast<const Body*>(context))(task, thread);
+    }, &body);
+  }
+
+ private:
+  using Call = void (*)(const void* context, std::size_t task, std::size_t thread);
+
+  void run(std::size_t tasks, Call call, const void* context);
+  void work(std::size_t thread);
+  void take_tasks(std::size_t thread);
+
+  Call call_ = nullptr;
+  const void* context_ = nullptr;
+  std::size_t tasks_ = 0;
+  alignas(64) std::atomic<std::size_t> next_task_{0};
+  alignas(64) std::atomic<std::uint32_t> generation_{0};  // raised once for every loop
+  alignas(64) std::atomic<std::uint32_t> busy_{0};        // workers that have not finished the loop
+  bool stop_ = false;
+  std::vector<std::thread> workers_;
+};
+
+}  // namespace baleen
