@@ -92,7 +92,7 @@ inline constexpr std::size_t attention_block = 32;
 inline constexpr std::size_t attention_segment = 512;
 
 // How the KV cache stores a row of `width` numbers: f32, bf16, or int8 by groups of kv_group numbers, each an f32
-// scale (maximum / 127) and then its values; the last group may be short. So a row can be read from its front
+// scale (maximum / 127) and then its values, each plus 128; the last group may be short. So a row can be read from its front
 // without knowing its width. An int8 group that holds a NaN or an infinity reads back as NaN.
 enum class KvFormat : std::uint8_t { f32, bf16, int8 };
 inline constexpr std::size_t kv_group = 32;

@@ -147,8 +147,8 @@ float kv_number(KvFormat format, const std::byte* row, std::size_t index) {
   if (format == KvFormat::f32) return plain_number(Format::f32, row, index);
   if (format == KvFormat::bf16) return plain_number(Format::bf16, row, index);
   const std::byte* group = row + index / kv_group * kv_group_bytes;
-  const auto value = load<std::int8_t>(group + sizeof(float) + index % kv_group);
-  return static_cast<float>(value) * load<float>(group);
+  const auto value = load<std::uint8_t>(group + sizeof(float) + index % kv_group);
+  return static_cast<float>(value - 128) * load<float>(group);
 }
 
 // Folds positions [begin, end), all within one block, into the running softmax of query q. scores has room
@@ -206,7 +206,7 @@ void store_int8_group(const float* x, std::size_t n, std::byte* group) {
   for (std::size_t i = 0; i < n; ++i) {
     // A scale among the denormals is inexact: the quotient may leave the range.
     const float quotient = scale > 0 ? std::nearbyint(x[i] / scale) : 0.0f;
-    const auto value = static_cast<std::int8_t>(std::fmin(std::fmax(quotient, -127.0f), 127.0f));
+    const auto value = static_cast<std::uint8_t>(128 + std::fmin(std::fmax(quotient, -127.0f), 127.0f));
     std::memcpy(group + sizeof scale + i, &value, 1);
   }
 }

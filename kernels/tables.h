@@ -17,6 +17,9 @@ inline constexpr std::size_t scratch_align = 16;
 // Tokens that share a widened row in registers, for the largest instruction set.
 inline constexpr std::size_t scratch_tokens = 6;
 
+// The lane sums of scratch_rows rows and scratch_tokens tokens.
+inline constexpr std::size_t scratch_sums = scratch_rows * scratch_tokens * scratch_align;
+
 constexpr std::size_t padded(std::size_t width) {
   return (width + scratch_align - 1) / scratch_align * scratch_align;
 }
