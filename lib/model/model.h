@@ -17,14 +17,28 @@
 
 namespace baleen {
 
-// A weight of the model: a matrix [rows, cols], or a vector as a matrix of one row. Absent (optional in the
-// table, or not of this layer's kind) when matrix.values is null.
-using Weights = std::array<kernels::Matrix, role_count>;
+// down( silu(gate x) * up x ): a dense layer's, one routed expert's or the shared experts'.
+struct Mlp {
+  kernels::Matrix gate_proj;  // [intermediate, hidden]
+  kernels::Matrix up_proj;    // [intermediate, hidden]
+  kernels::Matrix down_proj;  // [hidden, intermediate]
+};
+
+// What the model or a layer has once, by Role: a matrix, or a vector as a matrix of one row. A weight that
+// this configuration or layer does not have has no values.
+class Weights {
+ public:
+  const kernels::Matrix& operator[](Role role) const { return matrices_[static_cast<std::size_t>(role)]; }
+  kernels::Matrix& operator[](Role role) { return matrices_[static_cast<std::size_t>(role)]; }
+  bool has(Role role) const { return (*this)[role].values != nullptr; }
+
+ private:
+  std::array<kernels::Matrix, role_count> matrices_{};
+};
 
 struct Layer {
-  Weights weights;               // by Role: what the layer has once
-  std::vector<Weights> experts;  // [n_routed_experts], empty in a dense layer
-  bool is_moe = false;
+  Weights weights;
+  std::vector<Mlp> experts;        // [n_routed_experts], empty in a dense layer
   std::size_t sliding_window = 0;  // 0: attention sees every position before
 };
 

@@ -25,12 +25,6 @@ struct SessionOptions {
   const std::atomic<bool>* cancel = nullptr;  // looked at between layers; when set, feed throws Cancelled
 };
 
-// The caller's cancel flag was seen during feed(); the sequence is no longer usable.
-class Cancelled : public std::exception {
- public:
-  const char* what() const noexcept override { return "cancelled"; }
-};
-
 class Session {
  public:
   Session(const Model&, ThreadPool&, const SessionOptions&);
@@ -43,17 +37,19 @@ class Session {
   // Appends ids to the sequence. Logits of the wanted tokens come in ascending order. Throws Error if an id
   // is outside the vocabulary or the context would overflow (nothing is fed then), Cancelled if asked to.
   void feed(std::span<const TokenId> ids, kernels::Phase phase, Want want, const OnLogits& on_logits,
-            const OnProgress& on_progress = {}, Observer* observer = nullptr);
+            const OnProgress& on_progress = {}, const Observer* observer = nullptr);
 
   std::size_t position() const;  // tokens fed so far
-  std::size_t context() const;
+  std::size_t context() const { return context_; }
 
  private:
+  void check(std::span<const TokenId> ids) const;
+
   const Model& model_;
   Forward forward_;
+  std::size_t context_;
   KvCache cache_;
   std::size_t chunk_;
-  std::size_t context_;
 };
 
 }  // namespace baleen

@@ -1,0 +1,383 @@
+// Attention of a pass: multi-head latent attention (DeepSeek-V2 report, arXiv:2405.04434, eqs. 9-19;
+// DeepSeek-V3 eqs. 1-11) and grouped-query attention.
+//
+// Both come down to the same core: queries that share a key head, over rows of the KV cache. For MLA there
+// is one key head, the latent, and W_UK and W_UV are folded into query and output (absorbed): a query is
+// [kv_lora_rank + qk_rope_head_dim] wide, and so is a row of the cache, whose first kv_lora_rank numbers are
+// also the value.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+
+#include "model/pass.h"
+#include "model/rope.h"
+
+namespace baleen {
+namespace {
+
+using kernels::Matrix;
+using kernels::SoftmaxState;
+
+// The norms inside MLA keep this epsilon whatever rms_norm_eps says (transformers and the authors' code).
+constexpr double latent_norm_eps = 1e-6;
+// Tokens whose queries are made, attended and folded back together: bounds the room they need.
+constexpr std::size_t token_block = 64;
+// Queries of one task, at most: enough to make use of a widened block of keys.
+constexpr std::size_t query_block = 64;
+// Floats for the results of segments that wait to be merged.
+constexpr std::size_t partial_floats = std::size_t{8} << 20;
+
+// Queries of a block of tokens in the order [key head][token][head of the group][k_dim]; results likewise,
+// v_dim wide. A query's index is (head * tokens + token) * group + member.
+struct Queries {
+  std::size_t key_heads = 1;
+  std::size_t group = 1;  // query heads that share a key head
+  std::size_t k_dim = 0;
+  std::size_t v_dim = 0;
+  float scale = 1;
+  std::size_t first_token = 0;  // of the pass
+  std::size_t tokens = 0;
+  const float* q = nullptr;
+  float* out = nullptr;
+
+  std::size_t count() const { return key_heads * tokens * group; }
+};
+
+// Queries [begin, end) of one key head over one segment of one sequence.
+struct Task {
+  std::size_t head, begin, end, segment;
+  const KvCache* cache;
+};
+
+// A run of neighbouring tokens of one sequence.
+struct Run {
+  const KvCache* cache;
+  std::size_t begin, end;  // tokens of the block
+};
+
+class Attend {
+ public:
+  Attend(const Pass& pass, std::size_t layer_index, std::size_t window, const Queries& queries)
+      : pass_(pass), layer_(layer_index), queries_(queries) {
+    const std::size_t n = queries.count();
+    first_ = pass.workspace.first.get(n);
+    last_ = pass.workspace.last.get(n);
+    state_ = pass.workspace.state.get(n);
+    for (std::size_t i = 0; i < n; ++i) {
+      const std::size_t token = i / queries.group % queries.tokens;
+      const std::uint32_t position = pass.tokens[queries.first_token + token].position;
+      first_[i] = window && position + 1 > window ? static_cast<std::uint32_t>(position + 1 - window) : 0;
+      last_[i] = position + 1;
+      state_[i] = {-std::numeric_limits<float>::infinity(), 0};
+    }
+    std::fill_n(queries.out, n * queries.v_dim, 0.0f);
+    find_runs();
+  }
+
+  // Segments in ascending groups whose results fit the room for them, merged in ascending order: how many
+  // fit changes nothing in the sums.
+  void run() {
+    std::size_t segments = 0;
+    for (std::size_t i = 0; i < queries_.count(); ++i)
+      segments = std::max<std::size_t>(segments, (last_[i] - 1) / kernels::attention_segment + 1);
+    const std::size_t together =
+        std::clamp<std::size_t>(partial_floats / (queries_.count() * queries_.v_dim), 1, segments);
+    for (std::size_t begin = 0; begin < segments; begin += together)
+      attend_segments(begin, std::min(segments, begin + together));
+    normalize();
+  }
+
+ private:
+  void find_runs() {
+    for (std::size_t t = 0; t < queries_.tokens; ++t) {
+      const KvCache* cache = pass_.tokens[queries_.first_token + t].cache;
+      if (runs_.empty() || runs_.back().cache != cache) runs_.push_back({cache, t, t});
+      runs_.back().end = t + 1;
+    }
+  }
+
+  std::vector<Task> tasks(std::size_t segment_begin, std::size_t segment_end) const {
+    std::vector<Task> tasks;
+    for (std::size_t segment = segment_begin; segment < segment_end; ++segment)
+      for (const Run& run : runs_)
+        for (std::size_t head = 0; head < queries_.key_heads; ++head) {
+          const std::size_t begin = (head * queries_.tokens + run.begin) * queries_.group;
+          const std::size_t end = (head * queries_.tokens + run.end) * queries_.group;
+          for (std::size_t q = begin; q < end; q += block(end - begin))
+            tasks.push_back({head, q, std::min(end, q + block(end - begin)), segment, run.cache});
+        }
+    return tasks;
+  }
+
+  // Queries of a task: few enough that two tasks a thread come out where there is one segment only.
+  std::size_t block(std::size_t queries) const {
+    const std::size_t share = queries * queries_.key_heads * runs_.size() / (2 * pass_.pool.size());
+    return std::clamp<std::size_t>(share, 8, query_block);
+  }
+
+  void attend_segments(std::size_t segment_begin, std::size_t segment_end) {
+    const std::size_t n = queries_.count();
+    const std::size_t segments = segment_end - segment_begin;
+    float* partial = pass_.workspace.partial.get(segments * n * queries_.v_dim);
+    SoftmaxState* partial_state = pass_.workspace.partial_state.get(segments * n);
+    const std::vector<Task> work = tasks(segment_begin, segment_end);
+    pass_.pool.parallel_for(work.size(), [&](std::size_t i, std::size_t thread) {
+      const std::size_t slot = (work[i].segment - segment_begin) * n + work[i].begin;
+      attend(work[i], partial_state + slot, partial + slot * queries_.v_dim, thread);
+    });
+    pass_.pool.parallel_for(n, [&](std::size_t query, std::size_t) {
+      for (std::size_t s = 0; s < segments; ++s)
+        merge(query, partial_state[s * n + query], partial + (s * n + query) * queries_.v_dim);
+    });
+  }
+
+  void attend(const Task& task, SoftmaxState* state, float* out, std::size_t thread) const {
+    const KvLayout& layout = task.cache->layout();
+    kernels::AttentionArgs args;
+    args.q = queries_.q + task.begin * queries_.k_dim;
+    args.q_stride = queries_.k_dim;
+    args.queries = task.end - task.begin;
+    args.first = first_ + task.begin;
+    args.last = last_ + task.begin;
+    args.kv_format = layout.format;
+    args.keys = task.cache->keys(layer_, task.head);
+    args.key_row_bytes = task.cache->key_stride();
+    args.k_dim = queries_.k_dim;
+    args.values = task.cache->values(layer_, task.head);
+    args.value_row_bytes = task.cache->value_stride();
+    args.v_dim = queries_.v_dim;
+    args.begin = task.segment * kernels::attention_segment;
+    args.end = args.begin + kernels::attention_segment;
+    args.end = std::min<std::size_t>(args.end, *std::max_element(args.last, args.last + args.queries));
+    args.end = std::max(args.end, args.begin);
+    args.scale = queries_.scale;
+    args.state = state;
+    args.out = out;
+    args.out_stride = queries_.v_dim;
+    args.scratch = pass_.workspace.thread_scratch[thread].get(
+        kernels::attention_scratch(args.queries, args.k_dim, args.v_dim));
+    pass_.kernels.attention(args);
+  }
+
+  // Joins two softmax sums over different positions (FlashAttention, arXiv:2205.14135, section 3.1).
+  void merge(std::size_t query, const SoftmaxState& part, const float* values) {
+    if (part.sum == 0) return;  // no position of the segment is visible
+    SoftmaxState& state = state_[query];
+    const float maximum = std::max(state.maximum, part.maximum);
+    const float keep = std::exp(state.maximum - maximum);
+    const float take = std::exp(part.maximum - maximum);
+    float* out = queries_.out + query * queries_.v_dim;
+    for (std::size_t d = 0; d < queries_.v_dim; ++d) out[d] = out[d] * keep + values[d] * take;
+    state = {maximum, state.sum * keep + part.sum * take};
+  }
+
+  void normalize() {
+    pass_.pool.parallel_for(queries_.tokens, [&](std::size_t token, std::size_t) {
+      for (std::size_t head = 0; head < queries_.key_heads; ++head)
+        for (std::size_t member = 0; member < queries_.group; ++member) {
+          const std::size_t query = (head * queries_.tokens + token) * queries_.group + member;
+          float* out = queries_.out + query * queries_.v_dim;
+          for (std::size_t d = 0; d < queries_.v_dim; ++d) out[d] /= state_[query].sum;
+        }
+    });
+  }
+
+  const Pass& pass_;
+  std::size_t layer_;
+  const Queries& queries_;
+  std::uint32_t* first_;
+  std::uint32_t* last_;
+  SoftmaxState* state_;
+  std::vector<Run> runs_;
+};
+
+// Calls body(first token, tokens) for each block of tokens.
+template <typename Body>
+void for_token_blocks(const Pass& pass, const Body& body) {
+  for (std::size_t first = 0; first < pass.count(); first += token_block)
+    body(first, std::min(token_block, pass.count() - first));
+}
+
+// MLA's queries [T, heads, qk_nope_head_dim + qk_rope_head_dim], rotated, and the latent rows in the cache.
+float* mla_queries_and_latents(const Pass& pass, const Layer& layer, std::size_t layer_index,
+                               const float* normed) {
+  const Config& c = pass.config;
+  const Weights& w = layer.weights;
+  const std::size_t head_width = c.qk_head_dim();
+  const std::size_t latent_width = c.kv_lora_rank + c.qk_rope_head_dim;
+  float* q = pass.workspace.q.get(pass.count() * c.num_attention_heads * head_width);
+  float* kv_a = pass.workspace.kv_a.get(pass.count() * latent_width);  // [T, latent | rope key]
+
+  const Product kv_product{&w[Role::kv_a_proj_with_mqa], normed, kv_a, &w[Role::kv_a_proj_bias]};
+  if (c.q_lora_rank > 0) {
+    float* q_a = pass.workspace.q_a.get(pass.count() * c.q_lora_rank);
+    multiply(pass, std::array{Product{&w[Role::q_a_proj], normed, q_a, &w[Role::q_a_proj_bias]}, kv_product});
+    rms_norm(pass, w[Role::q_a_layernorm], latent_norm_eps, q_a, q_a);
+    multiply(pass, std::array{Product{&w[Role::q_b_proj], q_a, q}});
+  } else {
+    multiply(pass, std::array{Product{&w[Role::q_proj], normed, q}, kv_product});
+  }
+
+  pass.pool.parallel_for(pass.count(), [&](std::size_t t, std::size_t) {
+    const float* cos = pass.cos + t * pass.rope_pairs;
+    const float* sin = pass.sin + t * pass.rope_pairs;
+    for (std::size_t h = 0; h < c.num_attention_heads; ++h)
+      rotate(c.rope.layout, q + (t * c.num_attention_heads + h) * head_width + c.qk_nope_head_dim, pass.rope_pairs,
+             cos, sin);
+    float* latent = kv_a + t * latent_width;
+    const Matrix& gain = w[Role::kv_a_layernorm];
+    pass.kernels.rms_norm(latent, gain.values, gain.format, c.kv_lora_rank, static_cast<float>(latent_norm_eps),
+                          latent);
+    rotate(c.rope.layout, latent + c.kv_lora_rank, pass.rope_pairs, cos, sin);
+    const KvCache& cache = *pass.tokens[t].cache;
+    std::byte* row = cache.keys(layer_index, 0) + pass.tokens[t].position * cache.key_stride();
+    pass.kernels.kv_store(cache.layout().format, latent, latent_width, row);
+  });
+  return q;
+}
+
+// attended [T, heads, v_head_dim] of multi-head latent attention, absorbed.
+void mla(const Pass& pass, const Layer& layer, std::size_t layer_index, const float* normed, float* attended) {
+  const Config& c = pass.config;
+  const std::size_t heads = c.num_attention_heads;
+  const std::size_t head_width = c.qk_head_dim();
+  const std::size_t kv_b_rows = c.qk_nope_head_dim + c.v_head_dim;  // of one head: W_UK above W_UV
+  const std::size_t latent_width = c.kv_lora_rank + c.qk_rope_head_dim;
+  const Matrix& kv_b = layer.weights[Role::kv_b_proj];
+  const float* q = mla_queries_and_latents(pass, layer, layer_index, normed);
+  const float scale =
+      static_cast<float>(c.rope.softmax_mscale / std::sqrt(static_cast<double>(head_width)));
+
+  for_token_blocks(pass, [&](std::size_t first, std::size_t tokens) {
+    float* queries = pass.workspace.queries.get(tokens * heads * latent_width);
+    float* context = pass.workspace.context.get(tokens * heads * c.kv_lora_rank);
+    const auto scratch = [&](std::size_t thread) {
+      return pass.workspace.thread_scratch[thread].get(kernels::matmul_scratch(kv_b.cols));
+    };
+    // q_nope becomes q_nope W_UK: then it multiplies the latent itself.
+    pass.pool.parallel_for(heads, [&](std::size_t h, std::size_t thread) {
+      const float* q_head = q + first * heads * head_width + h * head_width;
+      kernels::TransposedArgs args;
+      args.matrix = &kv_b;
+      args.row_begin = h * kv_b_rows;
+      args.row_end = h * kv_b_rows + c.qk_nope_head_dim;
+      args.x = q_head;
+      args.x_stride = heads * head_width;
+      args.tokens = tokens;
+      args.out = queries + h * latent_width;
+      args.out_stride = heads * latent_width;
+      args.scratch = scratch(thread);
+      pass.kernels.matmul_transposed[static_cast<std::size_t>(kv_b.format)](args);
+      for (std::size_t t = 0; t < tokens; ++t)
+        std::copy_n(q_head + t * heads * head_width + c.qk_nope_head_dim, c.qk_rope_head_dim,
+                    queries + (t * heads + h) * latent_width + c.kv_lora_rank);
+    });
+
+    const Queries block{1, heads, latent_width, c.kv_lora_rank, scale, first, tokens, queries, context};
+    Attend(pass, layer_index, layer.sliding_window, block).run();
+
+    // The attended latent times W_UV is the head's output.
+    const std::size_t prefill = std::clamp(pass.prefill, first, first + tokens) - first;
+    pass.pool.parallel_for(heads, [&](std::size_t h, std::size_t thread) {
+      const std::size_t row = h * kv_b_rows + c.qk_nope_head_dim;
+      const Rows x{context + h * c.kv_lora_rank, heads * c.kv_lora_rank};
+      multiply_rows(pass, kv_b, row, row + c.v_head_dim, x, prefill, tokens,
+                    attended + first * heads * c.v_head_dim + h * c.v_head_dim, heads * c.v_head_dim,
+                    scratch(thread));
+    });
+  });
+}
+
+// Norms, clips and rotates `heads` heads of one token's queries or keys.
+void finish_heads(const Pass& pass, std::size_t token, const Matrix& norm, float* x, std::size_t heads) {
+  const Config& c = pass.config;
+  const std::size_t width = heads * c.head_dim;
+  const std::size_t norm_width = norm.cols;
+  if (c.qk_norm != QkNorm::none)
+    for (std::size_t begin = 0; begin < width; begin += norm_width)
+      pass.kernels.rms_norm(x + begin, norm.values, norm.format, norm_width, static_cast<float>(c.rms_norm_eps),
+                            x + begin);
+  if (c.clip_qkv > 0) {
+    const auto limit = static_cast<float>(c.clip_qkv);
+    for (std::size_t i = 0; i < width; ++i) x[i] = std::clamp(x[i], -limit, limit);
+  }
+  for (std::size_t h = 0; h < heads; ++h)
+    rotate(c.rope.layout, x + h * c.head_dim, pass.rope_pairs, pass.cos + token * pass.rope_pairs,
+           pass.sin + token * pass.rope_pairs);
+}
+
+// One token's keys and values [num_key_value_heads, head_dim] into its cache.
+void store_keys_and_values(const Pass& pass, std::size_t token, std::size_t layer_index, const float* k,
+                           const float* v) {
+  const Config& c = pass.config;
+  const KvCache& cache = *pass.tokens[token].cache;
+  const std::size_t position = pass.tokens[token].position;
+  for (std::size_t h = 0; h < c.num_key_value_heads; ++h) {
+    pass.kernels.kv_store(cache.layout().format, k + h * c.head_dim, c.head_dim,
+                          cache.keys(layer_index, h) + position * cache.key_stride());
+    pass.kernels.kv_store(cache.layout().format, v + h * c.head_dim, c.head_dim,
+                          cache.values(layer_index, h) + position * cache.value_stride());
+  }
+}
+
+// attended [T, heads, head_dim] of grouped-query attention (arXiv:2305.13245).
+void grouped_query(const Pass& pass, const Layer& layer, std::size_t layer_index, const float* normed,
+                   float* attended) {
+  const Config& c = pass.config;
+  const Weights& w = layer.weights;
+  const std::size_t heads = c.num_attention_heads;
+  const std::size_t kv_heads = c.num_key_value_heads;
+  const std::size_t group = heads / kv_heads;
+  float* q = pass.workspace.q.get(pass.count() * heads * c.head_dim);
+  float* k = pass.workspace.k.get(pass.count() * kv_heads * c.head_dim);
+  float* v = pass.workspace.v.get(pass.count() * kv_heads * c.head_dim);
+  multiply(pass, std::array{Product{&w[Role::q_proj], normed, q, &w[Role::q_proj_bias]},
+                            Product{&w[Role::k_proj], normed, k, &w[Role::k_proj_bias]},
+                            Product{&w[Role::v_proj], normed, v, &w[Role::v_proj_bias]}});
+
+  pass.pool.parallel_for(pass.count(), [&](std::size_t t, std::size_t) {
+    float* k_token = k + t * kv_heads * c.head_dim;
+    float* v_token = v + t * kv_heads * c.head_dim;
+    finish_heads(pass, t, w[Role::q_norm], q + t * heads * c.head_dim, heads);
+    finish_heads(pass, t, w[Role::k_norm], k_token, kv_heads);
+    if (c.clip_qkv > 0) {
+      const auto limit = static_cast<float>(c.clip_qkv);
+      for (std::size_t i = 0; i < kv_heads * c.head_dim; ++i) v_token[i] = std::clamp(v_token[i], -limit, limit);
+    }
+    store_keys_and_values(pass, t, layer_index, k_token, v_token);
+  });
+
+  const float scale = static_cast<float>(c.rope.softmax_mscale / std::sqrt(static_cast<double>(c.head_dim)));
+  for_token_blocks(pass, [&](std::size_t first, std::size_t tokens) {
+    const std::size_t size = tokens * heads * c.head_dim;
+    float* queries = pass.workspace.queries.get(size);
+    float* context = pass.workspace.context.get(size);
+    // [token][key head][member] as the projection gives it, [key head][token][member] as attention wants it.
+    const auto arranged = [&](std::size_t t, std::size_t h) { return (h * tokens + t) * group * c.head_dim; };
+    const auto natural = [&](std::size_t t, std::size_t h) { return ((first + t) * heads + h * group) * c.head_dim; };
+    for (std::size_t t = 0; t < tokens; ++t)
+      for (std::size_t h = 0; h < kv_heads; ++h)
+        std::copy_n(q + natural(t, h), group * c.head_dim, queries + arranged(t, h));
+    const Queries block{kv_heads, group, c.head_dim, c.head_dim, scale, first, tokens, queries, context};
+    Attend(pass, layer_index, layer.sliding_window, block).run();
+    for (std::size_t t = 0; t < tokens; ++t)
+      for (std::size_t h = 0; h < kv_heads; ++h)
+        std::copy_n(context + arranged(t, h), group * c.head_dim, attended + natural(t, h));
+  });
+}
+
+}  // namespace
+
+void attention(const Pass& pass, const Layer& layer, std::size_t layer_index, const float* normed,
+               float* block_out) {
+  const Matrix& o_proj = layer.weights[Role::o_proj];
+  float* attended = pass.workspace.attended.get(pass.count() * o_proj.cols);
+  if (pass.config.attention == AttentionKind::mla)
+    mla(pass, layer, layer_index, normed, attended);
+  else
+    grouped_query(pass, layer, layer_index, normed, attended);
+  multiply(pass, std::array{Product{&o_proj, attended, block_out, &layer.weights[Role::o_proj_bias]}});
+}
+
+}  // namespace baleen

@@ -1,0 +1,216 @@
+#include "model/forward.h"
+
+#include <algorithm>
+#include <cassert>
+
+#include "model/pass.h"
+#include "model/rope.h"
+
+namespace baleen {
+namespace {
+
+using kernels::Matrix;
+using kernels::Phase;
+
+// Weight bytes that make a task: some microseconds of streaming, so that handing it out costs nothing.
+constexpr std::size_t task_bytes = 128 * 1024;
+// Kernels work on several rows side by side; tasks are whole multiples of them.
+constexpr std::size_t row_multiple = 16;
+// Logits handed out at a time are bounded, whatever the vocabulary: floats.
+constexpr std::size_t logits_at_a_time = std::size_t{16} << 20;
+
+// A vector of the checkpoint as floats; empty if the model does not have it.
+std::vector<float> widen(const kernels::Kernels& kernels, const Matrix* vector) {
+  std::vector<float> values;
+  if (!vector || !vector->values) return values;
+  values.resize(vector->cols);
+  kernels.widen_row[static_cast<std::size_t>(vector->format)](*vector, 0, values.data());
+  return values;
+}
+
+}  // namespace
+
+std::size_t rows_per_task(const Matrix& matrix, std::size_t tokens) {
+  const std::size_t streaming = task_bytes / std::max<std::size_t>(1, matrix.row_bytes);
+  const std::size_t rows = tokens > row_multiple ? std::max<std::size_t>(streaming, 4 * row_multiple) : streaming;
+  return std::max<std::size_t>(1, (rows + row_multiple - 1) / row_multiple) * row_multiple;
+}
+
+void multiply_rows(const Pass& pass, const Matrix& matrix, std::size_t row_begin, std::size_t row_end, Rows x,
+                   std::size_t prefill, std::size_t count, float* out, std::size_t out_stride, float* scratch) {
+  const auto product = [&](Phase phase, std::size_t begin, std::size_t end) {
+    if (begin == end) return;
+    kernels::MatmulArgs args;
+    args.matrix = &matrix;
+    args.row_begin = row_begin;
+    args.row_end = row_end;
+    args.x = x.rows ? x.data : x.data + begin * x.stride;
+    args.x_stride = x.stride;
+    args.x_rows = x.rows ? x.rows + begin : nullptr;
+    args.tokens = end - begin;
+    args.out = out + begin * out_stride;
+    args.out_stride = out_stride;
+    args.scratch = scratch;
+    pass.kernels.matmul[static_cast<std::size_t>(phase)][static_cast<std::size_t>(matrix.format)](args);
+  };
+  product(Phase::prefill, 0, prefill);
+  product(Phase::decode, prefill, count);
+}
+
+void multiply(const Pass& pass, std::span<const Product> products) {
+  struct Task {
+    std::size_t product, row_begin, row_end;
+  };
+  std::vector<Task> tasks;
+  std::vector<std::vector<float>> biases;
+  for (std::size_t p = 0; p < products.size(); ++p) {
+    const std::size_t rows = products[p].matrix->rows;
+    const std::size_t step = rows_per_task(*products[p].matrix, pass.count());
+    for (std::size_t row = 0; row < rows; row += step) tasks.push_back({p, row, std::min(rows, row + step)});
+    biases.push_back(widen(pass.kernels, products[p].bias));
+  }
+  pass.pool.parallel_for(tasks.size(), [&](std::size_t index, std::size_t thread) {
+    const auto [p, begin, end] = tasks[index];
+    const Product& product = products[p];
+    const Matrix& matrix = *product.matrix;
+    float* scratch = pass.workspace.thread_scratch[thread].get(kernels::matmul_scratch(matrix.cols));
+    multiply_rows(pass, matrix, begin, end, {product.x, matrix.cols}, pass.prefill, pass.count(),
+                  product.out + begin, matrix.rows, scratch);
+    if (biases[p].empty()) return;
+    for (std::size_t t = 0; t < pass.count(); ++t)
+      for (std::size_t r = begin; r < end; ++r) product.out[t * matrix.rows + r] += biases[p][r];
+  });
+}
+
+void rms_norm(const Pass& pass, const Matrix& gain, double eps, const float* x, float* normed) {
+  const std::size_t width = gain.cols;
+  pass.pool.parallel_for(pass.count(), [&](std::size_t t, std::size_t) {
+    pass.kernels.rms_norm(x + t * width, gain.values, gain.format, width, static_cast<float>(eps),
+                          normed + t * width);
+  });
+}
+
+struct Forward::State {
+  const Model& model;
+  ThreadPool& pool;
+  const kernels::Kernels& kernels;
+  const std::atomic<bool>* cancel;
+  std::vector<float> rope_frequencies;
+  Workspace workspace;
+
+  void embed(const Pass& pass, float* residual) const;
+  void rotations(Pass& pass);
+  void decoder_layer(const Pass& pass, std::size_t layer_index, float* residual);
+  void output_head(const Pass& pass, const float* residual, const OnLogits& on_logits);
+};
+
+Forward::Forward(const Model& model, ThreadPool& pool, const kernels::Kernels& kernels,
+                 const std::atomic<bool>* cancel)
+    : state_(new State{model, pool, kernels, cancel, {}, {}}) {
+  const Config& config = model.config();
+  const std::size_t width =
+      config.attention == AttentionKind::mla ? config.qk_rope_head_dim : config.head_dim;
+  state_->rope_frequencies = inverse_frequencies(config.rope, width);
+  state_->workspace.thread_scratch.resize(pool.size());
+}
+
+Forward::~Forward() = default;
+Forward::Forward(Forward&&) noexcept = default;
+
+void Forward::State::embed(const Pass& pass, float* residual) const {
+  const Matrix& embedding = model.global()[Role::embed_tokens];
+  const auto widen = kernels.widen_row[static_cast<std::size_t>(embedding.format)];
+  pool.parallel_for(pass.count(), [&](std::size_t t, std::size_t) {
+    widen(embedding, static_cast<std::size_t>(pass.tokens[t].id), residual + t * embedding.cols);
+  });
+}
+
+// Every token's cos and sin, once for all layers.
+void Forward::State::rotations(Pass& pass) {
+  const std::size_t pairs = rope_frequencies.size();
+  float* cos = workspace.cos.get(pass.count() * pairs);
+  float* sin = workspace.sin.get(pass.count() * pairs);
+  pool.parallel_for(pass.count(), [&](std::size_t t, std::size_t) {
+    rotation(pass.config.rope, rope_frequencies, pass.tokens[t].position, cos + t * pairs, sin + t * pairs);
+  });
+  pass.rope_pairs = pairs;
+  pass.cos = cos;
+  pass.sin = sin;
+}
+
+// x += attention(norm(x)); x += feed_forward(norm(x)).
+void Forward::State::decoder_layer(const Pass& pass, std::size_t layer_index, float* residual) {
+  const Layer& layer = model.layers()[layer_index];
+  const std::size_t width = pass.config.hidden_size;
+  float* normed = workspace.normed.get(pass.count() * width);
+  float* block_out = workspace.block_out.get(pass.count() * width);
+  const auto add_to_residual = [&] {
+    pool.parallel_for(pass.count(), [&](std::size_t t, std::size_t) {
+      kernels.axpy(1.0f, block_out + t * width, residual + t * width, width);
+    });
+  };
+
+  rms_norm(pass, layer.weights[Role::input_layernorm], pass.config.rms_norm_eps, residual, normed);
+  attention(pass, layer, layer_index, normed, block_out);
+  add_to_residual();
+
+  rms_norm(pass, layer.weights[Role::post_attention_layernorm], pass.config.rms_norm_eps, residual, normed);
+  feed_forward(pass, layer, layer_index, normed, block_out);
+  add_to_residual();
+}
+
+// Only rows somebody asked for are normed and multiplied, a bounded number of logits at a time.
+void Forward::State::output_head(const Pass& pass, const float* residual, const OnLogits& on_logits) {
+  const Matrix& gain = model.global()[Role::norm];
+  const Matrix& head = model.global()[Role::lm_head];
+  const std::size_t width = gain.cols;
+  std::vector<std::size_t> wanted;
+  for (std::size_t t = 0; t < pass.count(); ++t)
+    if (pass.tokens[t].wants_logits) wanted.push_back(t);
+
+  const std::size_t most = std::max<std::size_t>(1, logits_at_a_time / head.rows);
+  for (std::size_t begin = 0; begin < wanted.size(); begin += most) {
+    const std::size_t count = std::min(most, wanted.size() - begin);
+    const auto batch = std::span(wanted).subspan(begin, count);
+    std::vector<TokenInput> tokens;
+    for (const std::size_t t : batch) tokens.push_back(pass.tokens[t]);
+    Pass rows = pass;
+    rows.tokens = tokens;
+    rows.prefill = static_cast<std::size_t>(
+        std::count_if(tokens.begin(), tokens.end(), [](const TokenInput& t) { return t.phase == Phase::prefill; }));
+
+    float* normed = workspace.wanted.get(count * width);
+    float* logits = workspace.logits.get(count * head.rows);
+    for (std::size_t i = 0; i < count; ++i)
+      kernels.rms_norm(residual + batch[i] * width, gain.values, gain.format, width,
+                       static_cast<float>(pass.config.rms_norm_eps), normed + i * width);
+    if (pass.observer && pass.observer->hidden)
+      pass.observer->hidden(pass.config.num_hidden_layers, {normed, count * width});
+    const Product product{&head, normed, logits};
+    multiply(rows, {&product, 1});
+    for (std::size_t i = 0; i < count; ++i) on_logits(batch[i], {logits + i * head.rows, head.rows});
+  }
+}
+
+void Forward::run(std::span<const TokenInput> tokens, const OnLogits& on_logits, const Observer* observer) {
+  State& s = *state_;
+  const Config& config = s.model.config();
+  const auto first_decode =
+      std::find_if(tokens.begin(), tokens.end(), [](const TokenInput& t) { return t.phase == Phase::decode; });
+  Pass pass{s.model, config, s.kernels, s.pool, s.workspace, tokens,
+            static_cast<std::size_t>(first_decode - tokens.begin()), observer, 0, nullptr, nullptr};
+
+  float* residual = s.workspace.residual.get(pass.count() * config.hidden_size);
+  s.embed(pass, residual);
+  s.rotations(pass);
+  for (std::size_t l = 0; l < s.model.layers().size(); ++l) {
+    if (s.cancel && s.cancel->load(std::memory_order_relaxed)) throw Cancelled();
+    if (observer && observer->hidden) observer->hidden(l, {residual, pass.count() * config.hidden_size});
+    s.decoder_layer(pass, l, residual);
+  }
+  for (const TokenInput& token : tokens)
+    token.cache->set_length(std::max<std::size_t>(token.cache->length(), token.position + 1));
+  s.output_head(pass, residual, on_logits);
+}
+
+}  // namespace baleen

@@ -1,0 +1,47 @@
+#include "runtime/session.h"
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "error.h"
+
+namespace baleen {
+
+Session::Session(const Model& model, ThreadPool& pool, const SessionOptions& options)
+    : model_(model),
+      forward_(model, pool, *options.kernels, options.cancel),
+      context_(options.context ? options.context : model.config().max_position_embeddings),
+      cache_(KvLayout(model.config(), options.kv_format), model.config().num_hidden_layers, context_),
+      chunk_(std::max<std::size_t>(1, options.chunk)) {}
+
+std::size_t Session::position() const { return cache_.length(); }
+
+void Session::check(std::span<const TokenId> ids) const {
+  for (std::size_t i = 0; i < ids.size(); ++i)
+    if (ids[i] < 0 || static_cast<std::size_t>(ids[i]) >= model_.config().vocab_size)
+      throw Error("token " + std::to_string(ids[i]) + " at position " + std::to_string(i) +
+                  " is outside the vocabulary of " + std::to_string(model_.config().vocab_size));
+  if (ids.size() > context_ - position())
+    throw Error(std::to_string(position() + ids.size()) + " tokens do not fit the context of " +
+                std::to_string(context_));
+}
+
+void Session::feed(std::span<const TokenId> ids, kernels::Phase phase, Want want, const OnLogits& on_logits,
+                   const OnProgress& on_progress, const Observer* observer) {
+  check(ids);
+  for (std::size_t begin = 0; begin < ids.size(); begin += chunk_) {
+    const std::size_t count = std::min(chunk_, ids.size() - begin);
+    std::vector<TokenInput> tokens(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      const bool last = begin + i + 1 == ids.size();
+      tokens[i] = {ids[begin + i], &cache_, static_cast<std::uint32_t>(cache_.length() + i), phase,
+                   want == Want::all || (want == Want::last && last)};
+    }
+    forward_.run(
+        tokens, [&](std::size_t i, std::span<const float> logits) { on_logits(begin + i, logits); }, observer);
+    if (on_progress) on_progress(begin + count);
+  }
+}
+
+}  // namespace baleen

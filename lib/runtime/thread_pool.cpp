@@ -1,0 +1,136 @@
+#include "runtime/thread_pool.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <string>
+#include <string_view>
+
+namespace baleen {
+namespace {
+
+// A waiting thread looks this long before it sleeps: longer than the serial work between two loops of a
+// decode step, short enough that an idle program is not seen in top.
+constexpr auto spin_time = std::chrono::microseconds(50);
+
+void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// Waits until `value` is no longer `old`.
+void wait_for_change(const std::atomic<std::uint32_t>& value, std::uint32_t old) {
+  const auto end = std::chrono::steady_clock::now() + spin_time;
+  do {
+    for (int i = 0; i < 64; ++i) {
+      if (value.load(std::memory_order_acquire) != old) return;
+      relax();
+    }
+  } while (std::chrono::steady_clock::now() < end);
+  value.wait(old, std::memory_order_acquire);
+}
+
+// The first line of a small kernel file; empty if it cannot be read.
+std::string read_line(const std::string& path) {
+  std::ifstream file(path);
+  std::string line;
+  std::getline(file, line);
+  return line;
+}
+
+// Hyper-threads of one core share its matrix units and its caches: count each core once.
+std::size_t physical_cores(const cpu_set_t& allowed) {
+  std::set<std::string> cores;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(cpu, &allowed)) continue;
+    const std::string siblings =
+        read_line("/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/thread_siblings_list");
+    cores.insert(siblings.empty() ? std::to_string(cpu) : siblings);
+  }
+  return cores.size();
+}
+
+// Processors that the cgroup's CPU quota pays for (cgroup v2 cpu.max: "quota period"), 0 if unlimited.
+std::size_t cgroup_quota() {
+  std::string group = read_line("/proc/self/cgroup");
+  if (!group.starts_with("0::")) return 0;
+  group.erase(0, 3);
+  double least = 0;
+  for (std::filesystem::path path = group;; path = path.parent_path()) {
+    const std::string line = read_line("/sys/fs/cgroup" + path.string() + "/cpu.max");
+    const std::size_t space = line.find(' ');
+    if (space != std::string::npos && !line.starts_with("max")) {
+      const double cpus = std::atof(line.c_str()) / std::max(1.0, std::atof(line.c_str() + space));
+      least = least == 0 ? cpus : std::min(least, cpus);
+    }
+    if (!path.has_relative_path()) break;
+  }
+  return least == 0 ? 0 : std::max<std::size_t>(1, static_cast<std::size_t>(least + 0.5));
+}
+
+}  // namespace
+
+std::size_t default_thread_count() {
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  std::size_t count = std::max(1u, std::thread::hardware_concurrency());
+  if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) count = std::max<std::size_t>(1, physical_cores(allowed));
+  const std::size_t quota = cgroup_quota();
+  return quota ? std::min(count, quota) : count;
+}
+
+ThreadPool::ThreadPool(std::size_t threads) {
+  for (std::size_t thread = 1; thread < threads; ++thread) workers_.emplace_back([this, thread] { work(thread); });
+}
+
+ThreadPool::~ThreadPool() {
+  stop_ = true;
+  generation_.fetch_add(1, std::memory_order_release);
+  generation_.notify_all();
+  for (std::thread& worker : workers_) worker.join();
+}
+
+void ThreadPool::run(std::size_t tasks, Call call, const void* context) {
+  if (tasks <= 1 || workers_.empty()) {
+    for (std::size_t task = 0; task < tasks; ++task) call(context, task, 0);
+    return;
+  }
+  call_ = call;
+  context_ = context;
+  tasks_ = tasks;
+  next_task_.store(0, std::memory_order_relaxed);
+  busy_.store(static_cast<std::uint32_t>(workers_.size()), std::memory_order_relaxed);
+  generation_.fetch_add(1, std::memory_order_release);
+  generation_.notify_all();
+  take_tasks(0);
+  for (std::uint32_t busy = busy_.load(std::memory_order_acquire); busy != 0;
+       busy = busy_.load(std::memory_order_acquire))
+    wait_for_change(busy_, busy);
+}
+
+void ThreadPool::take_tasks(std::size_t thread) {
+  for (std::size_t task = next_task_.fetch_add(1, std::memory_order_relaxed); task < tasks_;
+       task = next_task_.fetch_add(1, std::memory_order_relaxed))
+    call_(context_, task, thread);
+}
+
+void ThreadPool::work(std::size_t thread) {
+  std::uint32_t seen = 0;
+  for (;;) {
+    wait_for_change(generation_, seen);
+    ++seen;  // a loop is not started before every worker has finished the one before: none is missed
+    if (stop_) return;
+    take_tasks(thread);
+    if (busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) busy_.notify_all();
+  }
+}
+
+}  // namespace baleen
