@@ -18,8 +18,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
-#include <string>
 #include <string_view>
 
 namespace baleen::kernels {
@@ -37,8 +35,11 @@ inline constexpr std::size_t phase_count = 2;
 //   fp8_e4m3         DeepSeek's block format: W = value * scale[row / block_rows, col / block_cols]
 //   int8, int4       compressed-tensors pack-quantized: value + offset (128 or 8) in little-endian int32
 //                    words, lowest bits first, rows padded to whole words; W = (value - zero) * scale of
-//                    the column's group; group = group_index ? group_index[col] : col / block_cols
-// Without scales a scaled format means its bare values.
+//                    the column's group; group = group_index ? group_index[col] : col / block_cols.
+//                    zeros are packed along rows and stored with the same offset as the values: the zero of
+//                    row r and group g is (word[r / per_word][g] >> (bits * (r % per_word))) & mask, with
+//                    bits = 8 or 4 and per_word = 32 / bits. Without them the zero is the offset itself.
+// Without scales a scaled format means its bare values; scales of a plain format are not looked at.
 struct Matrix {
   Format format = Format::f32;
   Format scale_format = Format::f32;  // f32, f16 or bf16
@@ -90,9 +91,11 @@ inline constexpr std::size_t attention_block = 32;
 // Positions after which a running softmax is closed and merged: the unit by which threads share a context.
 inline constexpr std::size_t attention_segment = 512;
 
-// How the KV cache stores a row of `width` numbers: f32, bf16, or int8 with one f32 scale (maximum / 127)
-// for every 32 numbers, the scales after the values.
+// How the KV cache stores a row of `width` numbers: f32, bf16, or int8 by groups of kv_group numbers, each an f32
+// scale (maximum / 127) and then its values, each plus 128; the last group may be short. So a row can be read from its front
+// without knowing its width. An int8 group that holds a NaN or an infinity reads back as NaN.
 enum class KvFormat : std::uint8_t { f32, bf16, int8 };
+inline constexpr std::size_t kv_group = 32;
 
 // The running softmax of one query over a segment: sum of exp(score - maximum) and the weighted values.
 struct SoftmaxState {
@@ -102,7 +105,8 @@ struct SoftmaxState {
 
 // Queries that share one key head, over positions [begin, end) inside one segment. Scores are
 // scale * (q . k); v_dim numbers of each value row are summed. A query q sees positions
-// [first[q], last[q]); rows of keys and values are in KvFormat.
+// [first[q], last[q]), cut to [begin, end); rows of keys and values are in KvFormat. A query that sees none of
+// them gets maximum = -infinity, sum = 0 and out = 0. What a query gets depends on its own positions alone.
 struct AttentionArgs {
   const float* q = nullptr;  // [queries, k_dim]
   std::size_t q_stride = 0;
@@ -157,13 +161,7 @@ struct Kernels {
 
 // The table for an instruction set of this machine: "auto" is the best one, else "scalar", "avx2", "avx512".
 // Returns nullptr for a name that is unknown, not built in or not supported by CPU and operating system.
+// dispatch.h lists the names.
 const Kernels* find_kernels(std::string_view name);
-// Names of the instruction sets built into this program, and whether this machine has each; best first.
-struct IsaInfo {
-  std::string_view name;
-  bool available;
-  std::string features;  // what the kernels of this set make use of here: "avx512f avx512bw ... "
-};
-std::span<const IsaInfo> instruction_sets();
 
 }  // namespace baleen::kernels

@@ -1,0 +1,251 @@
+// Matrix products. A sum over columns is V::lanes sums, lane l over the columns l, l + lanes, ... ascending by
+// fused multiply-add, then V::sum's tree. Every path below keeps to that, so they agree bit for bit.
+#pragma once
+
+#include "kernels/simd/rows.h"
+
+namespace baleen::kernels {
+namespace {
+
+// Columns of widened rows and activations that are worked on while they are in the first-level cache.
+constexpr std::size_t panel_cols = 1024;
+
+// sums[r][t] += the products of columns [begin, end) of R widened rows and T tokens. Only the last columns of
+// all may be no multiple of a vector.
+template <class V, std::size_t R, std::size_t T>
+void add_products(const float* rows, std::size_t stride, const float* const* x, std::size_t begin,
+                  std::size_t end, float* sums) {
+  using F = typename V::F;
+  F sum[R][T];
+  for (std::size_t r = 0; r < R; ++r) {
+    for (std::size_t t = 0; t < T; ++t) sum[r][t] = V::load(sums + (r * T + t) * V::lanes);
+  }
+  const auto add = [&](std::size_t c, const F(&xs)[T]) __attribute__((always_inline)) {
+#pragma GCC unroll 8
+    for (std::size_t r = 0; r < R; ++r) {
+      const F w = V::load(rows + r * stride + c);
+#pragma GCC unroll 8
+      for (std::size_t t = 0; t < T; ++t) sum[r][t] = V::fma(w, xs[t], sum[r][t]);
+    }
+  };
+  F xs[T];
+  std::size_t c = begin;
+  for (; c + V::lanes <= end; c += V::lanes) {
+#pragma GCC unroll 8
+    for (std::size_t t = 0; t < T; ++t) xs[t] = V::load(x[t] + c);
+    add(c, xs);
+  }
+  if (c < end) {
+    for (std::size_t t = 0; t < T; ++t) xs[t] = V::load(x[t] + c, end - c);
+    add(c, xs);
+  }
+  for (std::size_t r = 0; r < R; ++r) {
+    for (std::size_t t = 0; t < T; ++t) V::store(sums + (r * T + t) * V::lanes, sum[r][t]);
+  }
+}
+
+// out[t][r] = rows[r] . x[t] for T tokens and up to scratch_rows widened rows; sums is scratch for all lanes.
+template <class V, std::size_t T>
+void dot_rows(const float* rows, std::size_t stride, std::size_t count, std::size_t cols, const float* const* x,
+              float* const* out, float* sums) {
+  constexpr std::size_t R = V::row_block;
+  const std::size_t whole = count / R * R;
+  for (std::size_t i = 0; i < count * T * V::lanes; i += V::lanes) V::store(sums + i, V::set1(0));
+  for (std::size_t begin = 0; begin < cols; begin += panel_cols) {
+    const std::size_t end = smaller(cols, begin + panel_cols);
+    for (std::size_t r = 0; r < whole; r += R) {
+      add_products<V, R, T>(rows + r * stride, stride, x, begin, end, sums + r * T * V::lanes);
+    }
+    for (std::size_t r = whole; r < count; ++r) {
+      add_products<V, 1, T>(rows + r * stride, stride, x, begin, end, sums + r * T * V::lanes);
+    }
+  }
+  for (std::size_t r = 0; r < count; ++r) {
+    for (std::size_t t = 0; t < T; ++t) out[t][r] = V::sum(V::load(sums + (r * T + t) * V::lanes));
+  }
+}
+
+// The same for 1 to T tokens.
+template <class V, std::size_t T = V::token_block>
+void dot_rows(const float* rows, std::size_t stride, std::size_t count, std::size_t cols, const float* const* x,
+              std::size_t tokens, float* const* out, float* sums) {
+  if (tokens == T) {
+    dot_rows<V, T>(rows, stride, count, cols, x, out, sums);
+  } else if constexpr (T > 1) {
+    dot_rows<V, T - 1>(rows, stride, count, cols, x, tokens, out, sums);
+  }
+}
+
+inline const float* activations(const MatmulArgs& a, std::size_t token) {
+  return a.x + (a.x_rows ? a.x_rows[token] : token) * a.x_stride;
+}
+
+// Any matrix and any number of tokens: rows are widened into scratch, then shared by all tokens.
+template <class V, Format format>
+void matmul_widened(const MatmulArgs& a) {
+  const std::size_t stride = padded(a.matrix->cols);
+  float* widened = aligned(a.scratch);
+  float* sums = widened + scratch_rows * stride;
+  for (std::size_t row = a.row_begin; row < a.row_end; row += scratch_rows) {
+    const std::size_t rows = smaller(scratch_rows, a.row_end - row);
+    widen_rows<V, format>(*a.matrix, row, row + rows, widened);
+    for (std::size_t t = 0; t < a.tokens; t += V::token_block) {
+      const std::size_t tokens = smaller(V::token_block, a.tokens - t);
+      const float* x[V::token_block];
+      float* out[V::token_block];
+      for (std::size_t i = 0; i < tokens; ++i) {
+        x[i] = activations(a, t + i);
+        out[i] = a.out + (t + i) * a.out_stride + row - a.row_begin;
+      }
+      dot_rows<V>(widened, stride, rows, a.matrix->cols, x, tokens, out, sums);
+    }
+  }
+}
+
+// R rows of a decodable matrix and T tokens, in one pass over the stored bytes.
+template <class V, Format format, std::size_t R, std::size_t T>
+void dot_stored_rows(const MatmulArgs& a, std::size_t first_row, const float* const* x) {
+  using F = typename V::F;
+  const Matrix& m = *a.matrix;
+  Row<V, format> row[R];
+  F sum[R][T];
+  for (std::size_t r = 0; r < R; ++r) {
+    row[r] = Row<V, format>(m, first_row + r);
+    for (std::size_t t = 0; t < T; ++t) sum[r][t] = V::set1(0);
+  }
+  const std::size_t whole = m.cols / V::chunk * V::chunk;
+  const std::size_t step = group_cols<format>(m);
+  for (std::size_t c = 0, g = 0; c < whole; ++g) {
+    Group<V> group[R];
+    for (std::size_t r = 0; r < R; ++r) group[r] = row[r].group(g);
+    const std::size_t end = whole - c > step ? c + step : whole;
+    for (; c < end; c += V::chunk) {
+      // Where these rows end, what is needed next is the row R further on.
+      std::size_t ahead = value_bytes(format, c) + prefetch_bytes;
+      if (ahead >= m.row_bytes) ahead += (R - 1) * m.row_bytes;
+      F xs[T][2];
+#pragma GCC unroll 8
+      for (std::size_t t = 0; t < T; ++t) {
+        xs[t][0] = V::load(x[t] + c);
+        xs[t][1] = V::load(x[t] + c + V::lanes);
+      }
+#pragma GCC unroll 8
+      for (std::size_t r = 0; r < R; ++r) {
+        for (std::size_t b = 0; b < value_bytes(format, V::chunk); b += 64) {
+          __builtin_prefetch(row[r].values + ahead + b);
+        }
+        F w[2];
+        V::template decode<format>(row[r].at(c), group[r], w);
+#pragma GCC unroll 8
+        for (std::size_t t = 0; t < T; ++t) {
+          sum[r][t] = V::fma(w[0], xs[t][0], sum[r][t]);
+          sum[r][t] = V::fma(w[1], xs[t][1], sum[r][t]);
+        }
+      }
+    }
+  }
+  if (const std::size_t rest = m.cols - whole) {
+    for (std::size_t r = 0; r < R; ++r) {
+      F w[2];
+      decode_tail<V, format>(row[r].at(whole), rest, row[r].group(whole / step), w);
+      for (std::size_t t = 0; t < T; ++t) {
+        const float* last = x[t] + whole;
+        sum[r][t] = V::fma(w[0], V::load(last, smaller(rest, V::lanes)), sum[r][t]);
+        if (rest > V::lanes) sum[r][t] = V::fma(w[1], V::load(last + V::lanes, rest - V::lanes), sum[r][t]);
+      }
+    }
+  }
+  for (std::size_t r = 0; r < R; ++r) {
+    for (std::size_t t = 0; t < T; ++t) {
+      a.out[t * a.out_stride + first_row + r - a.row_begin] = V::sum(sum[r][t]);
+    }
+  }
+}
+
+// All rows for 1 to T tokens.
+template <class V, Format format, std::size_t T = V::fused_tokens>
+void matmul_stored(const MatmulArgs& a) {
+  if (a.tokens != T) {
+    if constexpr (T > 1) matmul_stored<V, format, T - 1>(a);
+    return;
+  }
+  const float* x[T];
+  for (std::size_t t = 0; t < T; ++t) x[t] = activations(a, t);
+  std::size_t row = a.row_begin;
+  for (; row + V::row_block <= a.row_end; row += V::row_block) {
+    dot_stored_rows<V, format, V::row_block, T>(a, row, x);
+  }
+  for (; row < a.row_end; ++row) dot_stored_rows<V, format, 1, T>(a, row, x);
+}
+
+template <class V, Format format>
+void matmul(const MatmulArgs& a) {
+  if (a.tokens <= V::fused_tokens && is_decodable<V, format>(*a.matrix)) {
+    matmul_stored<V, format>(a);
+  } else {
+    matmul_widened<V, format>(a);
+  }
+}
+
+// out[t][c] = out[t][c] * factor[t] + sum over r < count of coefficients[t][r] * rows[r][c], r ascending, for T
+// tokens and all columns. rows are padded.
+template <class V, std::size_t T>
+void add_rows(const float* rows, std::size_t stride, std::size_t count, std::size_t cols,
+              const float* const* coefficients, const float* factor, float* const* out) {
+  using F = typename V::F;
+  constexpr std::size_t C = V::row_block * V::fused_tokens / T;  // vectors of columns side by side
+  const auto add = [&]<std::size_t width>(std::size_t c, std::size_t lanes) {
+    F sum[T][width];
+    for (std::size_t t = 0; t < T; ++t) {
+      for (std::size_t v = 0; v < width; ++v) {
+        sum[t][v] = V::mul(V::load(out[t] + c + v * V::lanes, lanes), V::set1(factor[t]));
+      }
+    }
+    for (std::size_t r = 0; r < count; ++r) {
+      const float* row = rows + r * stride + c;
+#pragma GCC unroll 8
+      for (std::size_t v = 0; v < width; ++v) {
+        const F w = V::load(row + v * V::lanes);
+#pragma GCC unroll 8
+        for (std::size_t t = 0; t < T; ++t) sum[t][v] = V::fma(V::set1(coefficients[t][r]), w, sum[t][v]);
+      }
+    }
+    for (std::size_t t = 0; t < T; ++t) {
+      for (std::size_t v = 0; v < width; ++v) V::store(out[t] + c + v * V::lanes, sum[t][v], lanes);
+    }
+  };
+  std::size_t c = 0;
+  for (; c + C * V::lanes <= cols; c += C * V::lanes) add.template operator()<C>(c, V::lanes);
+  for (; c < cols; c += V::lanes) add.template operator()<1>(c, smaller(cols - c, V::lanes));
+}
+
+template <class V, Format format>
+void matmul_transposed(const TransposedArgs& a) {
+  const std::size_t cols = a.matrix->cols;
+  const std::size_t stride = padded(cols);
+  float* widened = aligned(a.scratch);
+  for (std::size_t t = 0; t < a.tokens; ++t) {
+    for (std::size_t c = 0; c < cols; ++c) a.out[t * a.out_stride + c] = 0;
+  }
+  for (std::size_t row = a.row_begin; row < a.row_end; row += scratch_rows) {
+    const std::size_t rows = smaller(scratch_rows, a.row_end - row);
+    widen_rows<V, format>(*a.matrix, row, row + rows, widened);
+    static_assert(V::fused_tokens <= 4);
+    constexpr float one[4] = {1, 1, 1, 1};
+    const auto add = [&]<std::size_t T>(std::size_t t) {
+      const float* x[T];
+      float* out[T];
+      for (std::size_t i = 0; i < T; ++i) {
+        x[i] = a.x + (t + i) * a.x_stride + row - a.row_begin;
+        out[i] = a.out + (t + i) * a.out_stride;
+      }
+      add_rows<V, T>(widened, stride, rows, cols, x, one, out);
+    };
+    std::size_t t = 0;
+    for (; t + V::fused_tokens <= a.tokens; t += V::fused_tokens) add.template operator()<V::fused_tokens>(t);
+    for (; t < a.tokens; ++t) add.template operator()<1>(t);
+  }
+}
+
+}  // namespace
+}  // namespace baleen::kernels

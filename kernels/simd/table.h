@@ -1,0 +1,32 @@
+// The table of an instruction set that has its own V.
+#pragma once
+
+#include "kernels/simd/attention.h"
+#include "kernels/simd/elementwise.h"
+#include "kernels/simd/matmul.h"
+
+namespace baleen::kernels {
+namespace {
+
+// kv_store is the scalar reference's: a row is stored once and read by every later token.
+template <class V, Format... formats>
+Kernels make_table() {
+  return {.name = V::name,
+          .matmul = {{matmul<V, formats>...}, {matmul<V, formats>...}},
+          .matmul_transposed = {matmul_transposed<V, formats>...},
+          .widen_row = {widen_row<V, formats>...},
+          .rms_norm = rms_norm<V>,
+          .silu_mul = silu_mul<V>,
+          .axpy = axpy<V>,
+          .attention = attention<V>,
+          .kv_store = scalar_kernels().kv_store};
+}
+
+// In the order of enum Format.
+template <class V>
+Kernels table_of() {
+  return make_table<V, Format::f32, Format::f16, Format::bf16, Format::fp8_e4m3, Format::int8, Format::int4>();
+}
+
+}  // namespace
+}  // namespace baleen::kernels

@@ -1,0 +1,27 @@
+// What the instruction sets' files share: their tables and the sizes that scratch memory is laid out by.
+#pragma once
+
+#include "kernels/kernels.h"
+
+namespace baleen::kernels {
+
+// Each is defined in the file of that name and may be called only on a machine that has the instruction set.
+const Kernels& scalar_kernels();
+const Kernels& avx2_kernels();
+const Kernels& avx512_kernels();
+
+// Widened rows of a matrix that a matmul holds in scratch at a time, for the largest instruction set.
+inline constexpr std::size_t scratch_rows = 16;
+// Floats that a row in scratch is padded to: the widest vector there is, and a cache line.
+inline constexpr std::size_t scratch_align = 16;
+// Tokens that share a widened row in registers, for the largest instruction set.
+inline constexpr std::size_t scratch_tokens = 6;
+
+// The lane sums of scratch_rows rows and scratch_tokens tokens.
+inline constexpr std::size_t scratch_sums = scratch_rows * scratch_tokens * scratch_align;
+
+constexpr std::size_t padded(std::size_t width) {
+  return (width + scratch_align - 1) / scratch_align * scratch_align;
+}
+
+}  // namespace baleen::kernels

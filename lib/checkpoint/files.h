@@ -1,0 +1,38 @@
+// Reading the small text files of a model folder whole, and what the system says when it refuses.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+namespace baleen {
+
+// Owns a file descriptor.
+class FileDescriptor {
+ public:
+  explicit FileDescriptor(int fd = -1) : fd_(fd) {}
+  FileDescriptor(FileDescriptor&& other) noexcept : fd_(other.fd_) { other.fd_ = -1; }
+  FileDescriptor& operator=(FileDescriptor&& other) noexcept;
+  ~FileDescriptor();
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+// A regular file, open for reading, and its size. Follows links: folders of the Hugging Face cache consist
+// of them. Throws Error for what is no regular file, naming what it is, and for what the system refuses.
+struct OpenFile {
+  FileDescriptor fd;
+  std::size_t size = 0;
+};
+OpenFile open_regular_file(const std::filesystem::path& path);
+
+// The bytes of a file of at most `max_bytes`; a larger one is refused before it is read.
+std::string read_small_file(const std::filesystem::path& path, std::size_t max_bytes);
+
+// Throws Error "PATH: WHAT: the system's words for `error`"; `what` may be empty.
+[[noreturn]] void throw_system_error(const std::filesystem::path& path, std::string_view what, int error);
+
+}  // namespace baleen

@@ -1,0 +1,202 @@
+// What the kernel tests share: the instruction sets of this machine and matrices of every storage format.
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/dispatch.h"
+
+namespace baleen::kernels {
+
+inline constexpr Format all_formats[] = {Format::f32, Format::f16, Format::bf16, Format::fp8_e4m3, Format::int8,
+                                         Format::int4};
+inline constexpr std::size_t index_of(Format format) { return static_cast<std::size_t>(format); }
+inline constexpr float infinity = std::numeric_limits<float>::infinity();
+inline constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+
+// Calls `test` with the table of every instruction set but scalar; one this machine lacks is reported.
+template <class Test>
+void for_each_vector_isa(const Test& test) {
+  for (const IsaInfo& isa : instruction_sets()) {
+    if (isa.name == "scalar") continue;
+    if (!isa.available) {
+      MESSAGE(std::string(isa.name) << ": skipped, this machine does not have it");
+      continue;
+    }
+    INFO("isa " << std::string(isa.name));
+    test(*find_kernels(isa.name));
+  }
+}
+
+inline const Kernels& scalar() { return *find_kernels("scalar"); }
+
+inline std::uint32_t bits_of(float value) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+
+// The same number, the sign of zero included; any NaN equals any other.
+inline bool same(float a, float b) { return (std::isnan(a) && std::isnan(b)) || bits_of(a) == bits_of(b); }
+
+inline std::vector<float> random_floats(std::size_t count, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(count);
+  for (float& v : values) v = normal(random);
+  return values;
+}
+
+// Bytes that begin at an odd address, with nothing allocated behind them: a read past the end is ASan's to find.
+class OddBytes {
+ public:
+  explicit OddBytes(std::size_t size = 0) : bytes_(size + 1) {}
+  std::byte* data() { return bytes_.data() + 1; }
+  const std::byte* data() const { return bytes_.data() + 1; }
+  std::size_t size() const { return bytes_.size() - 1; }
+
+ private:
+  std::vector<std::byte> bytes_;
+};
+
+struct Shape {
+  Format format = Format::f32;
+  std::size_t rows = 1;
+  std::size_t cols = 1;
+  Format scale_format = Format::f32;
+  std::size_t block_rows = 1;
+  std::size_t block_cols = 0;  // 0: no scales
+  bool zeros = false;
+  bool group_index = false;
+};
+
+inline void put_number(Format format, float value, std::byte* at) {
+  std::uint32_t bits = bits_of(value);
+  if (format == Format::f32) {
+    std::memcpy(at, &bits, 4);
+  } else if (format == Format::bf16) {
+    std::memcpy(at, reinterpret_cast<const std::byte*>(&bits) + 2, 2);
+  } else {
+    // Truncated to f16; the tests' numbers are normal there.
+    const std::uint32_t sign = bits >> 16 & 0x8000u;
+    const auto half = static_cast<std::uint16_t>(sign | (((bits & 0x7fffffffu) >> 13) - (112u << 10)));
+    std::memcpy(at, &half, 2);
+  }
+}
+
+inline std::size_t bits_per_value(Format format) {
+  constexpr std::size_t bits[] = {32, 16, 16, 8, 8, 4};
+  return bits[index_of(format)];
+}
+
+// A matrix of random numbers of unit size that owns its bytes.
+class StoredMatrix {
+ public:
+  StoredMatrix(const Shape& shape, unsigned seed) {
+    std::mt19937 random(seed);
+    view.format = shape.format;
+    view.scale_format = shape.scale_format;
+    view.rows = shape.rows;
+    view.cols = shape.cols;
+    const bool words = shape.format == Format::int8 || shape.format == Format::int4;
+    const std::size_t unit = words ? 32 : 8;
+    view.row_bytes = (shape.cols * bits_per_value(shape.format) + unit - 1) / unit * unit / 8;
+    fill_values(shape, random);
+    if (shape.block_cols) fill_scales(shape, random);
+  }
+
+  Matrix view;
+  OddBytes values, scales, zeros, group_index;
+
+ private:
+  void fill_values(const Shape& shape, std::mt19937& random) {
+    values = OddBytes(shape.rows * view.row_bytes);
+    view.values = values.data();
+    const std::size_t size = bits_per_value(shape.format) / 8;
+    std::normal_distribution<float> normal;
+    for (std::size_t i = 0; i < values.size();) {
+      if (size >= 2) {
+        float value = normal(random);
+        if (std::fabs(value) < 1e-3f) value = 1e-3f;
+        put_number(shape.format, value, values.data() + i);
+        i += size;
+      } else {
+        auto code = static_cast<std::uint8_t>(random());
+        // NaN has tests of its own; large fp8 codes would hide the others.
+        if (shape.format == Format::fp8_e4m3) code = static_cast<std::uint8_t>((code & 0x80) | (code % 0x48));
+        std::memcpy(values.data() + i++, &code, 1);
+      }
+    }
+  }
+
+  void fill_scales(const Shape& shape, std::mt19937& random) {
+    view.block_rows = shape.block_rows;
+    view.block_cols = shape.block_cols;
+    view.scale_cols = (shape.cols + shape.block_cols - 1) / shape.block_cols;
+    const std::size_t scale_rows = (shape.rows + shape.block_rows - 1) / shape.block_rows;
+    const std::size_t size = bits_per_value(shape.scale_format) / 8;
+    scales = OddBytes(scale_rows * view.scale_cols * size);
+    view.scales = scales.data();
+    std::uniform_real_distribution<float> uniform(0.01f, 0.2f);
+    for (std::size_t i = 0; i < scales.size(); i += size) {
+      put_number(shape.scale_format, uniform(random), scales.data() + i);
+    }
+    if (shape.zeros) {
+      const std::size_t per_word = 32 / bits_per_value(shape.format);
+      zeros = OddBytes((shape.rows + per_word - 1) / per_word * view.scale_cols * 4);
+      for (std::size_t i = 0; i < zeros.size(); ++i) zeros.data()[i] = static_cast<std::byte>(random());
+      view.zeros = zeros.data();
+    }
+    if (shape.group_index) {
+      group_index = OddBytes(shape.cols * 4);
+      for (std::size_t c = 0; c < shape.cols; ++c) {
+        const auto group = static_cast<std::uint32_t>(random() % view.scale_cols);
+        std::memcpy(group_index.data() + 4 * c, &group, 4);
+      }
+      view.group_index = group_index.data();
+    }
+  }
+};
+
+// Every way of storing a matrix that the contract allows, for one size.
+inline std::vector<Shape> all_shapes(std::size_t rows, std::size_t cols) {
+  std::vector<Shape> shapes;
+  for (const Format format : all_formats) shapes.push_back({.format = format, .rows = rows, .cols = cols});
+  for (const Format scale : {Format::f32, Format::f16, Format::bf16}) {
+    for (const std::size_t block : {std::size_t{128}, std::size_t{24}, std::size_t{3}}) {
+      shapes.push_back({Format::fp8_e4m3, rows, cols, scale, block, block});
+    }
+    for (const Format format : {Format::int8, Format::int4}) {
+      for (const std::size_t group : {std::size_t{16}, std::size_t{24}, std::size_t{32}, std::size_t{64},
+                                      std::size_t{128}, cols}) {
+        shapes.push_back({format, rows, cols, scale, 1, group});
+        shapes.push_back({format, rows, cols, scale, 1, group, true});
+        shapes.push_back({format, rows, cols, scale, 1, group, true, true});
+        shapes.push_back({format, rows, cols, scale, 1, group, false, true});
+      }
+    }
+  }
+  return shapes;
+}
+
+inline std::string describe(const Shape& s) {
+  static const char* const names[] = {"f32", "f16", "bf16", "fp8", "int8", "int4"};
+  std::string text = names[index_of(s.format)];
+  text += " [" + std::to_string(s.rows) + ", " + std::to_string(s.cols) + "]";
+  if (s.block_cols) {
+    text += std::string(" scales ") + names[index_of(s.scale_format)] + " by " + std::to_string(s.block_rows) + "x" +
+            std::to_string(s.block_cols);
+  }
+  if (s.zeros) text += " zeros";
+  if (s.group_index) text += " group_index";
+  return text;
+}
+
+}  // namespace baleen::kernels
