@@ -167,7 +167,7 @@ void parse(const Command& command, std::vector<std::string> words,
   bool done = false;
   for (std::size_t i = 0; i < command.options.size(); ++i) {
     const Option& option = command.options[i];
-    const bool is_first = std::find(first.begin(), first.end(), option.name) != first.end();
+    const bool is_first = std::find(first.begin(), first.end(), option_name(option)) != first.end();
     if (is_first && !given.values[i].empty()) {
       apply(option, option_name(option), given.values[i].back());
       done = true;

@@ -10,7 +10,7 @@
 namespace baleen::cmd {
 
 // Calls `set` of every option given, in the order of definition; then of those that are not given but whose
-// environment variable is set to something; then `operands`. Options named in `first` ("help") come before
+// environment variable is set to something; then `operands`. Options named in `first` ("--help") come before
 // all others, and if one of them was given nothing else is looked at. Throws UsageError.
 void parse(const Command& command, std::vector<std::string> words,
            const std::vector<std::string_view>& first);

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <utility>
 
+#include "cmd/kv_formats.h"
 #include "error.h"
 #include "report/units.h"
 
@@ -287,7 +288,6 @@ std::vector<Option> output_options(RunOptions& o) {
 }
 
 std::vector<Option> machine_options(RunOptions& o) {
-  using kernels::KvFormat;
   constexpr std::string_view group = "Machine";
   return {
       {.name = "threads",
@@ -332,8 +332,7 @@ std::vector<Option> machine_options(RunOptions& o) {
        .in_brief = false,
        .set =
            [&o](std::string_view value) {
-             o.kv_format = parse_choice<KvFormat>(
-                 value, {{"bf16", KvFormat::bf16}, {"f32", KvFormat::f32}, {"int8", KvFormat::int8}});
+             o.kv_format = parse_choice<kernels::KvFormat>(value, {kv_formats.begin(), kv_formats.end()});
            }},
   };
 }
