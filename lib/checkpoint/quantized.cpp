@@ -58,7 +58,10 @@ class ModuleReader {
   bool expect_shape(const Tensor&, const Shape& shape);
   void refuse_beside(const Tensor& tensor, std::initializer_list<std::string_view> suffixes);
   void problem(const Tensor&, const std::string& what);
-  void count(const Tensor& tensor) { weight_.bytes += tensor.bytes; }
+  void count(const Tensor& tensor) {
+    weight_.bytes += tensor.bytes;
+    ++weight_.tensors;
+  }
 
   void read_plain(const Tensor& values);
   void read_fp8(const Tensor& values);

@@ -6,6 +6,7 @@
 
 #include "checkpoint/files.h"
 #include "error.h"
+#include "runtime/kv_cache.h"
 
 namespace baleen {
 namespace {
@@ -15,6 +16,7 @@ using kernels::Matrix;
 
 // Mismatches that one message lists; the rest is counted.
 constexpr std::size_t listed_problems = 12;
+constexpr std::size_t max_config_bytes = std::size_t{16} << 20;
 
 void append_number(std::string& text, std::size_t number) {
   char digits[20];
@@ -206,3 +208,22 @@ class Loader {
 
 Model::Model(Config config, Checkpoint checkpoint)
     : config_(std::move(config)), checkpoint_(std::move(checkpoint)) {}
+
+Model Model::open(const std::filesystem::path& dir) {
+  const std::filesystem::path config_file = dir / "config.json";
+  const std::string json = read_small_file(config_file, max_config_bytes);
+  Model model(parse_config(json, config_file.string()), Checkpoint::open(dir));
+  const Quantization quantization = parse_quantization(json, config_file.string());
+  Loader loader(model.config_, model.checkpoint_, quantization);
+  loader.load(model.global_, model.layers_);
+  if (!loader.problems().empty()) throw_problems(dir, loader.problems());
+  model.inventory_ = loader.inventory();
+  model.unused_tensors_ = model.checkpoint_.tensors().size() - loader.used_tensors();
+  return model;
+}
+
+std::uint64_t Model::kv_bytes_per_token(kernels::KvFormat format) const {
+  return KvLayout(config_, format).position_bytes * config_.num_hidden_layers;
+}
+
+}  // namespace baleen

@@ -1,0 +1,303 @@
+#include "tokenizer/tokenizer.h"
+
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <unordered_map>
+#include <utility>
+
+#include "tokenizer/components.h"
+#include "tokenizer/json_reader.h"
+#include "tokenizer/unicode.h"
+
+namespace baleen {
+namespace {
+
+constexpr std::size_t kMaxFile = std::size_t{1} << 30;
+constexpr std::size_t kMaxText = std::size_t{1} << 30;
+constexpr std::size_t kMaxJsonDepth = 128;
+
+simdjson::dom::element parse_json(simdjson::dom::parser& parser, std::string_view json, const std::string& file) {
+  if (json.size() > kMaxFile) throw FormatError(file, "is larger than 1 GiB");
+  simdjson::dom::element root;
+  const auto error = parser.allocate(json.size() + 1, kMaxJsonDepth);
+  if (error != simdjson::SUCCESS) throw FormatError(file, simdjson::error_message(error));
+  const auto parsed = parser.parse(json.data(), json.size()).get(root);
+  if (parsed != simdjson::SUCCESS) throw FormatError(file, std::string("is not valid JSON: ") + simdjson::error_message(parsed));
+  if (!root.is_object()) throw FormatError(file, "is not a JSON object");
+  return root;
+}
+
+std::string read_file(const std::filesystem::path& path) {
+  std::ifstream stream(path, std::ios::binary | std::ios::ate);
+  if (!stream || std::filesystem::is_directory(path)) throw Error(path.string() + ": cannot be opened");
+  const std::streamoff size = stream.tellg();
+  if (size < 0 || static_cast<std::size_t>(size) > kMaxFile) throw FormatError(path.string(), "is larger than 1 GiB");
+  std::string bytes(static_cast<std::size_t>(size), '\0');
+  stream.seekg(0);
+  stream.read(bytes.data(), size);
+  if (stream.gcount() != size) throw Error(path.string() + ": cannot be read whole");
+  return bytes;
+}
+
+// What tokenizer_config.json says.
+struct Config {
+  std::map<std::string, std::string> named_tokens, chat_templates;
+  bool add_bos_token = false, add_eos_token = false;
+};
+
+// A token is a string or an object with its flags, which tokenizer.json has too.
+std::optional<std::string> named_token(const nlohmann::json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  const auto content = value.is_object() ? value.find("content") : value.end();
+  if (!value.is_object() || content == value.end() || !content->is_string()) return std::nullopt;
+  return content->get<std::string>();
+}
+
+std::map<std::string, std::string> read_chat_templates(const nlohmann::json& chat) {
+  std::map<std::string, std::string> templates;
+  if (chat.is_string()) templates["default"] = chat.get<std::string>();
+  if (chat.is_array()) {  // [{"name": ..., "template": ...}]
+    for (const nlohmann::json& item : chat) templates[item.at("name")] = item.at("template");
+  }
+  return templates;
+}
+
+// Not with simdjson: the file's model_max_length may have 31 digits.
+Config read_config(std::string_view json, const std::string& file) {
+  Config config;
+  try {
+    const nlohmann::json root = nlohmann::json::parse(json);
+    for (const auto& [key, value] : root.items()) {
+      if (!key.ends_with("_token") || key.starts_with("add_")) continue;
+      if (const auto text = named_token(value)) config.named_tokens[key] = *text;
+    }
+    const auto flag = [&](const char* key) {
+      const auto value = root.find(key);
+      return value != root.end() && !value->is_null() && value->get<bool>();
+    };
+    config.add_bos_token = flag("add_bos_token");
+    config.add_eos_token = flag("add_eos_token");
+    if (const auto chat = root.find("chat_template"); chat != root.end()) {
+      config.chat_templates = read_chat_templates(*chat);
+    }
+  } catch (const nlohmann::json::exception& e) {
+    throw FormatError(file, e.what());
+  }
+  return config;
+}
+
+}  // namespace
+
+struct Tokenizer::Data {
+  Bpe bpe;
+  Normalizer normalizer;
+  PreTokenizer pre_tokenizer;
+  std::vector<DecodeStep> decoder{decode::JoinWithSpaces{}};
+  PostProcessor post_processor;
+  TokenMatcher raw_tokens, normalized_tokens;  // looked for before and behind the normalizer
+  std::unordered_map<TokenId, AddedToken> added;
+  std::unordered_map<std::string, TokenId> added_ids;
+  std::size_t vocab_size = 0;
+  Config config;
+  std::optional<NamedToken> bos, eos;
+
+  void read(const JsonValue& json);
+  void add_tokens(const JsonValue& json);
+  void apply_config();
+  TokenId find(const std::string& token) const;
+  std::optional<NamedToken> named(const std::string& key) const;
+  void encode_words(Words& words, std::vector<TokenId>& out) const;
+  void encode_text(const Segment& text, std::vector<TokenId>& out) const;
+
+  // What the decoder gets for an id; nothing for one that is left out.
+  std::optional<std::string_view> spelling(TokenId id, bool skip_special_tokens) const;
+};
+
+void Tokenizer::Data::read(const JsonValue& json) {
+  if (const auto version = json.find("version"); version && version->string() != "1.0") {
+    version->fail("'" + std::string(version->string()) + "', expected '1.0'");
+  }
+  if (const auto part = json.find("normalizer")) normalizer = read_normalizer(*part);
+  if (const auto part = json.find("pre_tokenizer")) pre_tokenizer = read_pre_tokenizer(*part);
+  if (const auto part = json.find("post_processor")) post_processor = read_post_processor(*part);
+  if (const auto part = json.find("decoder")) decoder = read_decoder(*part);
+  bpe = read_bpe(json.at("model"));
+  vocab_size = bpe.vocabulary().id_bound();
+  if (const auto part = json.find("added_tokens")) add_tokens(*part);
+}
+
+void Tokenizer::Data::add_tokens(const JsonValue& json) {
+  for (AddedToken& token : read_added_tokens(json, bpe.vocabulary(), normalizer)) {
+    TokenMatcher& matcher = token.normalized ? normalized_tokens : raw_tokens;
+    if (!matcher.add(token)) json.fail("two added tokens look like '" + token.matched + "' in a text");
+    vocab_size = std::max(vocab_size, static_cast<std::size_t>(token.id) + 1);
+    added_ids.emplace(token.content, token.id);
+    added.emplace(token.id, std::move(token));
+  }
+}
+
+TokenId Tokenizer::Data::find(const std::string& token) const {
+  const auto found = added_ids.find(token);
+  return found != added_ids.end() ? found->second : bpe.vocabulary().find(token);
+}
+
+std::optional<Tokenizer::NamedToken> Tokenizer::Data::named(const std::string& key) const {
+  const auto text = config.named_tokens.find(key);
+  if (text == config.named_tokens.end()) return std::nullopt;
+  const TokenId id = find(text->second);
+  return NamedToken{text->second, id == kNoToken ? std::nullopt : std::optional(id)};
+}
+
+// BOS and EOS that only tokenizer_config.json asks for join those of the template.
+void Tokenizer::Data::apply_config() {
+  bos = named("bos_token");
+  eos = named("eos_token");
+  std::vector<TokenId>& before = post_processor.before;
+  std::vector<TokenId>& after = post_processor.after;
+  if (config.add_bos_token && bos && bos->id && (before.empty() || before.front() != *bos->id)) {
+    before.insert(before.begin(), *bos->id);
+  }
+  if (config.add_eos_token && eos && eos->id && (after.empty() || after.back() != *eos->id)) {
+    after.push_back(*eos->id);
+  }
+}
+
+Tokenizer Tokenizer::parse(std::string_view tokenizer_json, std::string_view tokenizer_config_json,
+                           const std::string& file) {
+  auto data = std::make_shared<Data>();
+  simdjson::dom::parser parser;
+  data->read(JsonValue(parse_json(parser, tokenizer_json, file), file, ""));
+  if (!tokenizer_config_json.empty()) {
+    const std::string config = (std::filesystem::path(file).parent_path() / "tokenizer_config.json").string();
+    data->config = read_config(tokenizer_config_json, config);
+  }
+  data->apply_config();
+  return Tokenizer(std::move(data));
+}
+
+Tokenizer Tokenizer::open(const std::filesystem::path& dir) {
+  const std::filesystem::path config = dir / "tokenizer_config.json";
+  const std::filesystem::path file = dir / "tokenizer.json";
+  const std::string json = read_file(file);
+  return parse(json, std::filesystem::exists(config) ? read_file(config) : std::string(), file.string());
+}
+
+void Tokenizer::Data::encode_words(Words& words, std::vector<TokenId>& out) const {
+  pre_tokenizer(words);
+  Bpe::Scratch scratch;
+  for (const Segment& word : words.list) {
+    if (word.token != kNoToken) {
+      out.push_back(word.token);
+    } else {
+      bpe.encode(word.text, scratch, out);
+    }
+  }
+}
+
+// A text between tokens that were found in it as written.
+void Tokenizer::Data::encode_text(const Segment& text, std::vector<TokenId>& out) const {
+  const std::string normalized = normalizer.empty() ? std::string() : normalizer(text.text);
+  Words words;
+  normalized_tokens.split(normalizer.empty() ? text.text : normalized, text.at_start, words.list);
+  encode_words(words, out);
+}
+
+std::vector<TokenId> Tokenizer::encode(std::string_view text, SpecialTokens special_tokens) const {
+  if (text.size() > kMaxText) throw Error("a text of more than 1 GiB cannot be tokenized");
+  const bool add = special_tokens == SpecialTokens::add;
+  std::string repaired;
+  if (!unicode::is_valid(text)) text = repaired = unicode::repair(text);
+  std::vector<Segment> segments;
+  data_->raw_tokens.split(text, true, segments);
+  std::vector<TokenId> ids;
+  if (add) ids = data_->post_processor.before;
+  for (const Segment& segment : segments) {
+    if (segment.token != kNoToken) {
+      ids.push_back(segment.token);
+    } else {
+      data_->encode_text(segment, ids);
+    }
+  }
+  if (add) ids.insert(ids.end(), data_->post_processor.after.begin(), data_->post_processor.after.end());
+  return ids;
+}
+
+// An added token that is looked for in normalized text is spelled normalized, for the decoder to undo; it is special
+// if what it is spelled then is the content of a special token. Both as in the reference.
+std::optional<std::string_view> Tokenizer::Data::spelling(TokenId id, bool skip_special_tokens) const {
+  std::string_view text;
+  if (const auto token = added.find(id); token != added.end()) {
+    text = token->second.matched;
+  } else if (bpe.vocabulary().has(id)) {
+    text = bpe.vocabulary().spelling(id);
+  } else {
+    return std::nullopt;
+  }
+  if (!skip_special_tokens) return text;
+  const auto same = added_ids.find(std::string(text));
+  if (same != added_ids.end() && added.at(same->second).special) return std::nullopt;
+  return text;
+}
+
+std::string Tokenizer::decode(std::span<const TokenId> ids, bool skip_special_tokens) const {
+  DecodeChain chain(data_->decoder, false);
+  std::string text;
+  for (const TokenId id : ids) {
+    if (const auto spelling = data_->spelling(id, skip_special_tokens)) text += chain.push(*spelling);
+  }
+  return text += chain.finish();
+}
+
+std::size_t Tokenizer::vocab_size() const { return data_->vocab_size; }
+
+std::optional<TokenId> Tokenizer::id_of(std::string_view token) const {
+  const TokenId id = data_->find(std::string(token));
+  return id == kNoToken ? std::nullopt : std::optional(id);
+}
+
+std::string_view Tokenizer::token(TokenId id) const {
+  const auto added = data_->added.find(id);
+  return added != data_->added.end() ? std::string_view(added->second.content) : data_->bpe.vocabulary().spelling(id);
+}
+
+bool Tokenizer::is_special(TokenId id) const {
+  const auto added = data_->added.find(id);
+  return added != data_->added.end() && added->second.special;
+}
+
+std::string Tokenizer::token_text(TokenId id) const {
+  const auto spelling = data_->spelling(id, false);
+  if (!spelling) return {};
+  DecodeChain chain(data_->decoder, true);
+  std::string text = chain.push(*spelling);
+  return text += chain.finish();
+}
+
+const std::optional<Tokenizer::NamedToken>& Tokenizer::bos_token() const { return data_->bos; }
+const std::optional<Tokenizer::NamedToken>& Tokenizer::eos_token() const { return data_->eos; }
+bool Tokenizer::add_bos_token() const { return data_->config.add_bos_token; }
+bool Tokenizer::add_eos_token() const { return data_->config.add_eos_token; }
+const std::map<std::string, std::string>& Tokenizer::named_tokens() const { return data_->config.named_tokens; }
+const std::map<std::string, std::string>& Tokenizer::chat_templates() const { return data_->config.chat_templates; }
+
+struct StreamDecoder::State {
+  std::shared_ptr<const Tokenizer::Data> data;
+  bool skip_special_tokens;
+  DecodeChain chain;
+};
+
+StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, bool skip_special_tokens)
+    : state_(new State{tokenizer.data_, skip_special_tokens, DecodeChain(tokenizer.data_->decoder, false)}) {}
+StreamDecoder::~StreamDecoder() = default;
+StreamDecoder::StreamDecoder(StreamDecoder&&) noexcept = default;
+StreamDecoder& StreamDecoder::operator=(StreamDecoder&&) noexcept = default;
+
+std::string StreamDecoder::push(TokenId id) {
+  const auto spelling = state_->data->spelling(id, state_->skip_special_tokens);
+  return spelling ? state_->chain.push(*spelling) : std::string();
+}
+
+std::string StreamDecoder::finish() { return state_->chain.finish(); }
+
+}  // namespace baleen
