@@ -1,0 +1,27 @@
+#include "cmd/commands.h"
+
+#include <utility>
+
+#include "cmd/kernel_choice.h"
+#include "cmd/run_options.h"
+#include "report/version.h"
+
+namespace baleen::cmd {
+
+std::vector<Command> all_commands() {
+  RunOptions unused;  // only the words of the definition are looked at
+  std::vector<Command> commands;
+  commands.push_back(run_definition(unused));
+  for (const std::string_view name : {"quantize", "bench", "route-stats"}) {
+    commands.push_back({.name = name, .available = false});
+  }
+  return commands;
+}
+
+std::string version_text(std::string_view isa) {
+  return "baleen " + std::string(version()) + " (commit " + std::string(commit()) + ")\n" +
+         "instruction set in use: " + describe_kernels(choose_kernels(isa)) + "\n" +
+         "built in: " + isa_names(false) + "\n";
+}
+
+}  // namespace baleen::cmd

@@ -1,0 +1,107 @@
+// The program: finds the subcommand, and is the one place where an error becomes text and an exit status.
+#include <algorithm>
+#include <csignal>
+#include <cstdlib>
+#include <new>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include "checkpoint/sigbus.h"
+#include "cmd/commands.h"
+#include "cmd/help.h"
+#include "cmd/output.h"
+#include "cmd/parse.h"
+#include "cmd/signals.h"
+#include "cmd/terminal.h"
+#include "error.h"
+#include "report/version.h"
+
+namespace baleen::cmd {
+namespace {
+
+constexpr int failed = 1;
+constexpr int wrong_usage = 2;
+
+using Words = std::vector<std::string>;
+
+int print(const std::string& text) {
+  write_output(text);
+  return 0;
+}
+
+[[noreturn]] void throw_unknown_command(const std::string& name, const std::vector<Command>& commands) {
+  std::vector<std::string> names;
+  for (const Command& command : commands) {
+    if (command.available) names.emplace_back(command.name);
+  }
+  const bool option = name.starts_with('-');
+  const std::string hint = option ? "" : suggestion(name, names);
+  throw UsageError((option ? "unknown option " : "unknown command ") + name +
+                   (hint.empty() ? "" : "; " + hint) + "\nbaleen --help lists the commands");
+}
+
+int dispatch(const Words& words) {
+  const std::vector<Command> commands = all_commands();
+  const Style style(1, ColorChoice::automatic);
+  if (words.empty()) throw UsageError("no command\nbaleen --help lists the commands");
+  const std::string& name = words[0];
+  const Words rest(words.begin() + 1, words.end());
+  if (name == "run") return run(rest);
+  if (name == "-h" || name == "--help") return print(program_help(commands, style));
+  if (name == "--version") {
+    const char* isa = std::getenv("BALEEN_ISA");
+    return print(version_text(isa != nullptr && *isa != '\0' ? isa : "auto"));
+  }
+  if (name == "--generate") return generate_file(rest);
+  for (const Command& command : commands) {
+    if (command.name == name) {
+      throw UsageError("this command is not in this version of baleen (" + std::string(version()) + ")");
+    }
+  }
+  throw_unknown_command(name, commands);
+}
+
+int report(const std::string& who, const std::string& what, int status) {
+  const Style style(2, ColorChoice::automatic);
+  write_message(style.red(who + ":") + " " + what + "\n");
+  return status;
+}
+
+// "baleen run" once the command is known, so that every message says who speaks.
+std::string speaker(const Words& words) {
+  for (const Command& command : all_commands()) {
+    if (!words.empty() && words[0] == command.name) return "baleen " + words[0];
+  }
+  return "baleen";
+}
+
+int run_program(const Words& words) {
+  const std::string who = speaker(words);
+  install_sigbus_handler(who);
+  try {
+    const int status = dispatch(words);
+    close_output();
+    return status;
+  } catch (const ClosedPipe&) {
+    raise_again(SIGPIPE);
+    return failed;
+  } catch (const UsageError& error) {
+    return report(who, error.what(), wrong_usage);
+  } catch (const Error& error) {
+    return report(who, error.what(), failed);
+  } catch (const std::bad_alloc&) {
+    return report(who, "out of memory", failed);
+  } catch (const std::system_error& error) {
+    return report(who, error.what(), failed);
+  } catch (const std::exception& error) {
+    return report(who, std::string("internal error: ") + error.what(), failed);
+  }
+}
+
+}  // namespace
+}  // namespace baleen::cmd
+
+int main(int argc, char** argv) {
+  return baleen::cmd::run_program({argv + std::min(argc, 1), argv + argc});
+}

@@ -1,0 +1,28 @@
+// How `baleen run` shows what is generated: text, token ids, a line a token, or one JSON object.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "cmd/prompt.h"
+#include "cmd/run_options.h"
+#include "runtime/generate.h"
+
+namespace baleen::cmd {
+
+class Printer {
+ public:
+  virtual ~Printer() = default;
+  virtual void token(const Step&) {}
+  virtual void text(std::string_view) {}
+  virtual void end(const Generation&, const GenerateTimes&) = 0;
+};
+
+// `tokenizer` may be null where no text is wanted; prompt and tokenizer must outlive the printer.
+std::unique_ptr<Printer> make_printer(const RunOptions& options, const Prompt& prompt,
+                                      const Tokenizer* tokenizer);
+
+// --dry-run: the prompt as the model would get it.
+void print_prompt(const RunOptions& options, const Prompt& prompt);
+
+}  // namespace baleen::cmd

@@ -1,0 +1,61 @@
+// The options of `baleen run`.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cmd/command.h"
+#include "cmd/terminal.h"
+#include "kernels/kernels.h"
+
+namespace baleen::cmd {
+
+struct RunOptions {
+  std::optional<std::string> model;
+  std::optional<std::string> file;
+  std::optional<std::string> prompt;
+  bool raw = false;
+  bool ids = false;
+
+  std::optional<std::size_t> max_new_tokens = 256;  // none: until the end token or the context is full
+  std::vector<std::string> stop;
+  bool ignore_eos = false;
+
+  std::optional<double> temperature;
+  std::optional<std::size_t> top_k;
+  std::optional<double> top_p;
+  std::optional<double> min_p;
+  std::optional<double> repetition_penalty;
+  std::optional<std::uint64_t> seed;
+  bool greedy = false;
+
+  enum class Format { text, jsonl };
+  Format format = Format::text;
+  bool echo = false;
+  std::optional<std::size_t> logprobs;
+  bool dry_run = false;
+  bool inspect = false;
+  bool json = false;
+
+  std::optional<std::size_t> threads;
+  std::string isa = "auto";
+  std::optional<std::size_t> context;
+  std::optional<kernels::KvFormat> kv_format;
+
+  bool verbose = false;
+  bool quiet = false;
+  bool progress = false;
+  ColorChoice color = ColorChoice::automatic;
+
+  enum class Help { none, brief, full };
+  Help help = Help::none;
+  bool version = false;
+};
+
+// The definition of `baleen run`; its options set the fields of `target`, which must outlive it.
+Command run_definition(RunOptions& target);
+
+}  // namespace baleen::cmd

@@ -1,0 +1,28 @@
+// What a stream is connected to, and whether text on it may be coloured.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace baleen::cmd {
+
+enum class ColorChoice { automatic, always, never };
+
+bool is_terminal(int fd);
+
+// By stream: on a terminal, unless NO_COLOR is set to something, or as chosen.
+class Style {
+ public:
+  Style(int fd, ColorChoice choice);
+
+  std::string bold(std::string_view text) const { return wrap("1", text); }
+  std::string red(std::string_view text) const { return wrap("1;31", text); }
+  std::string yellow(std::string_view text) const { return wrap("1;33", text); }
+
+ private:
+  std::string wrap(std::string_view code, std::string_view text) const;
+
+  bool colored_;
+};
+
+}  // namespace baleen::cmd

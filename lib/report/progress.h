@@ -1,0 +1,44 @@
+// One line that says how far a long piece of work is.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+
+namespace baleen {
+
+class Progress {
+ public:
+  enum class Mode {
+    off,
+    terminal,  // one line, written over and erased at the end; appears after half a second
+    lines,     // a line a second, and one when all is done: for logs
+  };
+  using Write = std::function<void(std::string_view)>;
+
+  // "prefill", 8192, "tokens"
+  Progress(Mode mode, std::string work, std::uint64_t total, std::string unit, Write write);
+  ~Progress() { erase(); }
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  Mode mode() const { return mode_; }
+  // `done` of the total after `seconds` of work.
+  void update(std::uint64_t done, double seconds);
+  // Takes the line off the terminal.
+  void erase();
+
+ private:
+  std::string line(std::uint64_t done, double seconds) const;
+
+  Mode mode_;
+  std::string work_;
+  std::uint64_t total_;
+  std::string unit_;
+  Write write_;
+  double next_;  // seconds at which the line is due
+  bool shown_ = false;
+};
+
+}  // namespace baleen

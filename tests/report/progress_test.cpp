@@ -1,0 +1,42 @@
+#include "report/progress.h"
+
+#include <doctest/doctest.h>
+
+using baleen::Progress;
+
+TEST_CASE("on a terminal one line is written over and erased") {
+  std::string out;
+  {
+    Progress progress(Progress::Mode::terminal, "prefill", 1000, "tokens", [&](auto text) { out += text; });
+    progress.update(10, 0.2);
+    CHECK(out.empty());
+    progress.update(100, 1.0);
+    CHECK(out == "\rprefill 100 of 1000 tokens, 100.0 tokens/s, 9.00 s left\x1b[K");
+    progress.update(101, 1.05);  // too soon
+    CHECK(out.find("101") == std::string::npos);
+    out.clear();
+  }
+  CHECK(out == "\r\x1b[K");
+}
+
+TEST_CASE("elsewhere lines, one a second, and the last") {
+  std::string out;
+  Progress progress(Progress::Mode::lines, "prefill", 1000, "tokens", [&](auto text) { out += text; });
+  progress.update(100, 0.5);
+  progress.update(300, 1.5);
+  progress.update(1000, 2.0);
+  CHECK(out ==
+        "prefill 300 of 1000 tokens, 200.0 tokens/s, 3.50 s left\n"
+        "prefill 1000 of 1000 tokens, 500.0 tokens/s\n");
+}
+
+TEST_CASE("short work or none shows nothing") {
+  std::string out;
+  {
+    Progress progress(Progress::Mode::terminal, "prefill", 10, "tokens", [&](auto text) { out += text; });
+    progress.update(10, 0.1);
+    Progress off(Progress::Mode::off, "prefill", 10, "tokens", [&](auto text) { out += text; });
+    off.update(10, 9);
+  }
+  CHECK(out.empty());
+}
