@@ -107,13 +107,24 @@ void ThreadPool::run(std::size_t tasks, Call call, const void* context) {
   context_ = context;
   tasks_ = tasks;
   next_task_.store(0, std::memory_order_relaxed);
-  busy_.store(static_cast<std::uint32_t>(workers_.size()), std::memory_order_relaxed);
+  inside_.store(0, std::memory_order_release);
   generation_.fetch_add(1, std::memory_order_release);
   generation_.notify_all();
   take_tasks(0);
-  for (std::uint32_t busy = busy_.load(std::memory_order_acquire); busy != 0;
-       busy = busy_.load(std::memory_order_acquire))
-    wait_for_change(busy_, busy);
+  std::uint32_t inside = inside_.fetch_or(closed, std::memory_order_acq_rel) | closed;
+  for (; inside != closed; inside = inside_.load(std::memory_order_acquire)) wait_for_change(inside_, inside);
+}
+
+// Joins the loop that is open, if any; its fields stay as they are until leave().
+bool ThreadPool::enter() {
+  std::uint32_t inside = inside_.load(std::memory_order_acquire);
+  while (!(inside & closed))
+    if (inside_.compare_exchange_weak(inside, inside + 1, std::memory_order_acq_rel)) return true;
+  return false;
+}
+
+void ThreadPool::leave() {
+  if (inside_.fetch_sub(1, std::memory_order_acq_rel) == closed + 1) inside_.notify_all();
 }
 
 void ThreadPool::take_tasks(std::size_t thread) {
@@ -126,10 +137,11 @@ void ThreadPool::work(std::size_t thread) {
   std::uint32_t seen = 0;
   for (;;) {
     wait_for_change(generation_, seen);
-    ++seen;  // a loop is not started before every worker has finished the one before: none is missed
-    if (stop_) return;
+    seen = generation_.load(std::memory_order_acquire);
+    if (stop_.load(std::memory_order_acquire)) return;
+    if (!enter()) continue;
     take_tasks(thread);
-    if (busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) busy_.notify_all();
+    leave();
   }
 }
 

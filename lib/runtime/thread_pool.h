@@ -40,6 +40,8 @@ class ThreadPool {
 
   void run(std::size_t tasks, Call call, const void* context);
   void work(std::size_t thread);
+  bool enter();
+  void leave();
   void take_tasks(std::size_t thread);
 
   Call call_ = nullptr;
@@ -47,8 +49,12 @@ class ThreadPool {
   std::size_t tasks_ = 0;
   alignas(64) std::atomic<std::size_t> next_task_{0};
   alignas(64) std::atomic<std::uint32_t> generation_{0};  // raised once for every loop
-  alignas(64) std::atomic<std::uint32_t> busy_{0};        // workers that have not finished the loop
-  bool stop_ = false;
+  // Workers inside the loop, and `closed` once no more may enter. A worker that the system wakes too late
+  // finds the loop closed and is not waited for: an oversubscribed machine slows a loop down no more than by
+  // the threads it lacks.
+  alignas(64) std::atomic<std::uint32_t> inside_{closed};
+  static constexpr std::uint32_t closed = std::uint32_t{1} << 31;
+  std::atomic<bool> stop_{false};
   std::vector<std::thread> workers_;
 };
 
