@@ -115,6 +115,15 @@ struct Avx2 {
     return _mm256_and_si256(shifted, _mm256_set1_epi32(15));
   }
 
+  template <Format>
+  static F to_order(F v) {
+    return v;
+  }
+  template <Format>
+  static F from_order(F v) {
+    return v;
+  }
+
   template <Format format>
   static void decode(const std::byte* p, const Group<Avx2>& group, F out[2]) {
     if constexpr (format == Format::f32) {

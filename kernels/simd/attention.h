@@ -21,7 +21,7 @@ void widen_kv_row(KvFormat format, const std::byte* row, std::size_t width, floa
       const std::byte* at = values + value_bytes(stored, i - begin);
       typename V::F w[2];
       if (end - i >= V::chunk) {
-        V::template decode<stored>(at, group, w);
+        decode_chunk<V, stored>(at, group, w);
       } else {
         decode_tail<V, stored>(at, end - i, group, w);
       }

@@ -16,32 +16,25 @@ template <class V, std::size_t R, std::size_t T>
 void add_products(const float* rows, std::size_t stride, const float* const* x, std::size_t begin,
                   std::size_t end, float* sums) {
   using F = typename V::F;
-  F sum[R][T];
-  for (std::size_t r = 0; r < R; ++r) {
-    for (std::size_t t = 0; t < T; ++t) sum[r][t] = V::load(sums + (r * T + t) * V::lanes);
-  }
-  const auto add = [&](std::size_t c, const F(&xs)[T]) __attribute__((always_inline)) {
-#pragma GCC unroll 8
-    for (std::size_t r = 0; r < R; ++r) {
+  F sum[R * T];
+  unrolled<R * T>([&](auto i) { sum[i] = V::load(sums + i * V::lanes); });
+  const auto add = [&](std::size_t c, const F* xs) __attribute__((always_inline)) {
+    unrolled<R>([&](auto r) {
       const F w = V::load(rows + r * stride + c);
-#pragma GCC unroll 8
-      for (std::size_t t = 0; t < T; ++t) sum[r][t] = V::fma(w, xs[t], sum[r][t]);
-    }
+      unrolled<T>([&](auto t) { sum[r * T + t] = V::fma(w, xs[t], sum[r * T + t]); });
+    });
   };
   F xs[T];
   std::size_t c = begin;
   for (; c + V::lanes <= end; c += V::lanes) {
-#pragma GCC unroll 8
-    for (std::size_t t = 0; t < T; ++t) xs[t] = V::load(x[t] + c);
+    unrolled<T>([&](auto t) { xs[t] = V::load(x[t] + c); });
     add(c, xs);
   }
   if (c < end) {
-    for (std::size_t t = 0; t < T; ++t) xs[t] = V::load(x[t] + c, end - c);
+    unrolled<T>([&](auto t) { xs[t] = V::load(x[t] + c, end - c); });
     add(c, xs);
   }
-  for (std::size_t r = 0; r < R; ++r) {
-    for (std::size_t t = 0; t < T; ++t) V::store(sums + (r * T + t) * V::lanes, sum[r][t]);
-  }
+  unrolled<R * T>([&](auto i) { V::store(sums + i * V::lanes, sum[i]); });
 }
 
 // out[t][r] = rows[r] . x[t] for T tokens and up to scratch_rows widened rows; sums is scratch for all lanes.
@@ -102,64 +95,65 @@ void matmul_widened(const MatmulArgs& a) {
   }
 }
 
-// R rows of a decodable matrix and T tokens, in one pass over the stored bytes.
+// Prefetches what R rows need at column c and prefetch_bytes; where these rows end, that is R rows further on.
+template <class V, Format format, std::size_t R>
+[[gnu::always_inline]] inline void prefetch_rows(const Row<V, format>* row, const Matrix& m, std::size_t c) {
+  std::size_t ahead = value_bytes(format, c) + prefetch_bytes;
+  if (ahead >= m.row_bytes) ahead += (R - 1) * m.row_bytes;
+  unrolled<R>([&](auto r) {
+    for (std::size_t b = 0; b < value_bytes(format, V::chunk); b += 64) {
+      __builtin_prefetch(row[r].values + ahead + b);
+    }
+  });
+}
+
+// R rows of a decodable matrix without stored zeros and T tokens, in one pass over the stored bytes.
 template <class V, Format format, std::size_t R, std::size_t T>
 void dot_stored_rows(const MatmulArgs& a, std::size_t first_row, const float* const* x) {
   using F = typename V::F;
   const Matrix& m = *a.matrix;
   Row<V, format> row[R];
-  F sum[R][T];
-  for (std::size_t r = 0; r < R; ++r) {
-    row[r] = Row<V, format>(m, first_row + r);
-    for (std::size_t t = 0; t < T; ++t) sum[r][t] = V::set1(0);
-  }
+  F sum[R * T];
+  unrolled<R>([&](auto r) { row[r] = Row<V, format>(m, first_row + r); });
+  unrolled<R * T>([&](auto i) { sum[i] = V::set1(0); });
   const std::size_t whole = m.cols / V::chunk * V::chunk;
   const std::size_t step = group_cols<format>(m);
+  Groups<V, format, R, false> groups;
   for (std::size_t c = 0, g = 0; c < whole; ++g) {
-    Group<V> group[R];
-    for (std::size_t r = 0; r < R; ++r) group[r] = row[r].group(g);
+    groups.seek(row, g, (m.cols + step - 1) / step);
     const std::size_t end = whole - c > step ? c + step : whole;
     for (; c < end; c += V::chunk) {
-      // Where these rows end, what is needed next is the row R further on.
-      std::size_t ahead = value_bytes(format, c) + prefetch_bytes;
-      if (ahead >= m.row_bytes) ahead += (R - 1) * m.row_bytes;
-      F xs[T][2];
-#pragma GCC unroll 8
-      for (std::size_t t = 0; t < T; ++t) {
-        xs[t][0] = V::load(x[t] + c);
-        xs[t][1] = V::load(x[t] + c + V::lanes);
-      }
-#pragma GCC unroll 8
-      for (std::size_t r = 0; r < R; ++r) {
-        for (std::size_t b = 0; b < value_bytes(format, V::chunk); b += 64) {
-          __builtin_prefetch(row[r].values + ahead + b);
-        }
+      prefetch_rows<V, format, R>(row, m, c);
+      F xs[2 * T];
+      unrolled<2 * T>([&](auto i) {
+        xs[i] = V::template to_order<format>(V::load(x[i / 2] + c + i % 2 * V::lanes));
+      });
+      unrolled<R>([&](auto r) {
         F w[2];
-        V::template decode<format>(row[r].at(c), group[r], w);
-#pragma GCC unroll 8
-        for (std::size_t t = 0; t < T; ++t) {
-          sum[r][t] = V::fma(w[0], xs[t][0], sum[r][t]);
-          sum[r][t] = V::fma(w[1], xs[t][1], sum[r][t]);
-        }
-      }
+        V::template decode<format>(row[r].at(c), groups.of(r, g), w);
+        unrolled<T>([&](auto t) {
+          sum[r * T + t] = V::fma(w[0], xs[2 * t], sum[r * T + t]);
+          sum[r * T + t] = V::fma(w[1], xs[2 * t + 1], sum[r * T + t]);
+        });
+      });
     }
   }
+  unrolled<R * T>([&](auto i) { sum[i] = V::template from_order<format>(sum[i]); });
   if (const std::size_t rest = m.cols - whole) {
-    for (std::size_t r = 0; r < R; ++r) {
+    unrolled<R>([&](auto r) {
       F w[2];
       decode_tail<V, format>(row[r].at(whole), rest, row[r].group(whole / step), w);
-      for (std::size_t t = 0; t < T; ++t) {
+      unrolled<T>([&](auto t) {
         const float* last = x[t] + whole;
-        sum[r][t] = V::fma(w[0], V::load(last, smaller(rest, V::lanes)), sum[r][t]);
-        if (rest > V::lanes) sum[r][t] = V::fma(w[1], V::load(last + V::lanes, rest - V::lanes), sum[r][t]);
-      }
-    }
+        F& s = sum[r * T + t];
+        s = V::fma(w[0], V::load(last, smaller(rest, V::lanes)), s);
+        if (rest > V::lanes) s = V::fma(w[1], V::load(last + V::lanes, rest - V::lanes), s);
+      });
+    });
   }
-  for (std::size_t r = 0; r < R; ++r) {
-    for (std::size_t t = 0; t < T; ++t) {
-      a.out[t * a.out_stride + first_row + r - a.row_begin] = V::sum(sum[r][t]);
-    }
-  }
+  unrolled<R * T>([&](auto i) {
+    a.out[i % T * a.out_stride + first_row + i / T - a.row_begin] = V::sum(sum[i]);
+  });
 }
 
 // All rows for 1 to T tokens.
@@ -180,7 +174,7 @@ void matmul_stored(const MatmulArgs& a) {
 
 template <class V, Format format>
 void matmul(const MatmulArgs& a) {
-  if (a.tokens <= V::fused_tokens && is_decodable<V, format>(*a.matrix)) {
+  if (a.tokens <= V::fused_tokens && !a.matrix->zeros && is_decodable<V, format>(*a.matrix)) {
     matmul_stored<V, format>(a);
   } else {
     matmul_widened<V, format>(a);
@@ -195,24 +189,23 @@ void add_rows(const float* rows, std::size_t stride, std::size_t count, std::siz
   using F = typename V::F;
   constexpr std::size_t C = V::row_block * V::fused_tokens / T;  // vectors of columns side by side
   const auto add = [&]<std::size_t width>(std::size_t c, std::size_t lanes) {
-    F sum[T][width];
-    for (std::size_t t = 0; t < T; ++t) {
-      for (std::size_t v = 0; v < width; ++v) {
-        sum[t][v] = V::mul(V::load(out[t] + c + v * V::lanes, lanes), V::set1(factor[t]));
-      }
-    }
+    F sum[T * width];
+    unrolled<T * width>([&](auto i) {
+      const F before = V::load(out[i / width] + c + i % width * V::lanes, lanes);
+      sum[i] = V::mul(before, V::set1(factor[i / width]));
+    });
     for (std::size_t r = 0; r < count; ++r) {
       const float* row = rows + r * stride + c;
-#pragma GCC unroll 8
-      for (std::size_t v = 0; v < width; ++v) {
+      unrolled<width>([&](auto v) {
         const F w = V::load(row + v * V::lanes);
-#pragma GCC unroll 8
-        for (std::size_t t = 0; t < T; ++t) sum[t][v] = V::fma(V::set1(coefficients[t][r]), w, sum[t][v]);
-      }
+        unrolled<T>([&](auto t) {
+          sum[t * width + v] = V::fma(V::set1(coefficients[t][r]), w, sum[t * width + v]);
+        });
+      });
     }
-    for (std::size_t t = 0; t < T; ++t) {
-      for (std::size_t v = 0; v < width; ++v) V::store(out[t] + c + v * V::lanes, sum[t][v], lanes);
-    }
+    unrolled<T * width>([&](auto i) {
+      V::store(out[i / width] + c + i % width * V::lanes, sum[i], lanes);
+    });
   };
   std::size_t c = 0;
   for (; c + C * V::lanes <= cols; c += C * V::lanes) add.template operator()<C>(c, V::lanes);

@@ -2,7 +2,8 @@
 // sets share, templates over a type V of the instruction set's file:
 //   V::F, V::lanes                 a vector of float32 and how many it holds
 //   V::load, store, fma, ...       one instruction or a few; load and store also take a count of lanes
-//   V::decode<format>              V::chunk (two vectors of) stored values, widened
+//   V::decode<format>              V::chunk (two vectors of) stored values, widened, in the order of lanes that
+//                                  suits the format; V::to_order and V::from_order<format> lead there and back
 //   V::row_block, token_block      rows and tokens whose sums fill the registers
 //   V::fused_tokens                up to so many tokens share a widened vector without a trip through scratch
 // Everything is in unnamed namespaces and free of the standard library: a function emitted here is compiled
@@ -21,6 +22,20 @@ namespace {
 
 constexpr std::size_t smaller(std::size_t a, std::size_t b) { return a < b ? a : b; }
 constexpr std::size_t larger(std::size_t a, std::size_t b) { return a > b ? a : b; }
+
+// unrolled<N>(f) calls f(0) ... f(N - 1) with constants, so that arrays indexed by them can live in registers.
+template <std::size_t i>
+struct Index {
+  constexpr operator std::size_t() const { return i; }
+};
+
+template <std::size_t N, class F, std::size_t i = 0>
+[[gnu::always_inline]] inline void unrolled(const F& f) {
+  if constexpr (i < N) {
+    f(Index<i>{});
+    unrolled<N, F, i + 1>(f);
+  }
+}
 
 constexpr bool is_plain(Format f) { return f == Format::f32 || f == Format::f16 || f == Format::bf16; }
 constexpr bool is_integer(Format f) { return f == Format::int8 || f == Format::int4; }
@@ -72,13 +87,15 @@ struct Row {
   }
 
   float zero(std::size_t g) const {
-    if (!is_integer(format)) return 0;
-    constexpr std::uint32_t offset = 1u << (value_bits(format) - 1);
     if (!zeros) return offset;
     std::uint32_t word;
     std::memcpy(&word, zeros + 4 * g, sizeof word);
-    return static_cast<float>(static_cast<int>(word >> zero_shift & (2 * offset - 1)));
+    constexpr std::uint32_t mask = (1u << value_bits(format) % 32) - 1;
+    return static_cast<float>(static_cast<int>(word >> zero_shift & mask));
   }
+
+  // The zero where none is stored.
+  static constexpr float offset = is_integer(format) ? 1u << (value_bits(format) - 1) : 0;
 };
 
 // Whether V::decode can walk the matrix: a chunk of columns never crosses into another group.
@@ -93,17 +110,68 @@ std::size_t group_cols(const Matrix& m) {
   return is_plain(format) || (!m.scales && !m.zeros) ? m.cols : m.block_cols;
 }
 
+// V::chunk stored values, widened, lane by lane.
+template <class V, Format format>
+void decode_chunk(const std::byte* values, const Group<V>& group, typename V::F out[2]) {
+  V::template decode<format>(values, group, out);
+  out[0] = V::template from_order<format>(out[0]);
+  out[1] = V::template from_order<format>(out[1]);
+}
+
 // The last `count` values of a row, less than a chunk of them; zeros beyond.
 template <class V, Format format>
 void decode_tail(const std::byte* values, std::size_t count, const Group<V>& group, typename V::F out[2]) {
   std::byte padded_values[value_bytes(format, V::chunk)] = {};
   std::memcpy(padded_values, values, value_bytes(format, count));
-  V::template decode<format>(padded_values, group, out);
-  for (std::size_t u = 0; u < 2; ++u) {
-    const std::size_t begin = u * V::lanes;
-    out[u] = V::keep(out[u], count > begin ? smaller(count - begin, V::lanes) : 0);
-  }
+  decode_chunk<V, format>(padded_values, group, out);
+  out[0] = V::keep(out[0], smaller(count, V::lanes));
+  out[1] = V::keep(out[1], count > V::lanes ? count - V::lanes : 0);
 }
+
+// The groups of R rows, widened V::chunk groups at a time: where groups are small, widening the scales one by one
+// would take longer than widening the values. Without stored zeros the zero is a constant that decode can fold.
+template <class V, Format format, std::size_t R, bool stored_zeros>
+struct Groups {
+  float scales[R * V::chunk];
+  float zeros[stored_zeros ? R * V::chunk : 1];
+
+  // Makes group g of each row, one of `count`, available; to be called for ascending g.
+  void seek(const Row<V, format>* rows, std::size_t g, std::size_t count) {
+    if (is_plain(format) || g % V::chunk != 0) return;
+    for (std::size_t r = 0; r < R; ++r) {
+      const std::size_t n = smaller(count - g, V::chunk);
+      load(rows[r], g, n, scales + r * V::chunk);
+      for (std::size_t i = 0; stored_zeros && i < n; ++i) zeros[r * V::chunk + i] = rows[r].zero(g + i);
+    }
+  }
+
+  Group<V> of(std::size_t r, std::size_t g) const {
+    const std::size_t at = g % V::chunk;
+    const float zero = stored_zeros ? (zeros + at)[r * V::chunk] : Row<V, format>::offset;
+    return {V::set1((scales + at)[r * V::chunk]), V::set1(zero)};
+  }
+
+ private:
+  static void load(const Row<V, format>& row, std::size_t g, std::size_t count, float* scale) {
+    typename V::F wide[2] = {V::set1(1), V::set1(1)};
+    if (row.scales && row.scale_format == Format::f32) decode<Format::f32>(row.scales, g, count, wide);
+    if (row.scales && row.scale_format == Format::f16) decode<Format::f16>(row.scales, g, count, wide);
+    if (row.scales && row.scale_format == Format::bf16) decode<Format::bf16>(row.scales, g, count, wide);
+    V::store(scale, wide[0]);
+    V::store(scale + V::lanes, wide[1]);
+  }
+
+  template <Format stored>
+  static void decode(const std::byte* scales, std::size_t g, std::size_t count, typename V::F out[2]) {
+    const Group<V> unscaled = {};
+    const std::byte* at = scales + value_bytes(stored, g);
+    if (count == V::chunk) {
+      decode_chunk<V, stored>(at, unscaled, out);
+    } else {
+      decode_tail<V, stored>(at, count, unscaled, out);
+    }
+  }
+};
 
 // out[0, cols) = the row's weights, for a decodable matrix.
 template <class V, Format format>
@@ -111,13 +179,15 @@ void decode_row(const Matrix& m, std::size_t index, float* out) {
   const Row<V, format> row(m, index);
   const std::size_t whole = m.cols / V::chunk * V::chunk;
   const std::size_t step = group_cols<format>(m);
+  Groups<V, format, 1, is_integer(format)> groups;
   typename V::F w[2];
   for (std::size_t c = 0, g = 0; c < whole; ++g) {
-    const Group<V> group = row.group(g);
+    groups.seek(&row, g, (m.cols + step - 1) / step);
+    const Group<V> group = groups.of(0, g);
     const std::size_t end = whole - c > step ? c + step : whole;
     for (; c < end; c += V::chunk) {
       __builtin_prefetch(row.at(c) + prefetch_bytes);
-      V::template decode<format>(row.at(c), group, w);
+      decode_chunk<V, format>(row.at(c), group, w);
       V::store(out + c, w[0]);
       V::store(out + c + V::lanes, w[1]);
     }

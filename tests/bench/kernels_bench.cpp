@@ -1,0 +1,220 @@
+// Speed of each kernel, instruction set and format. Decoding walks matrices too large for any cache, so it
+// measures how much of the memory's speed a kernel keeps; bytes_per_second counts stored weights and scales, and
+// read/... is a plain pass over the same memory. Prefill (many tokens on one matrix) counts 2 operations for a
+// weight and token. Each thread has its own rows, as in the program.
+//
+//   kernels_bench --benchmark_filter='decode/avx512' --benchmark_min_time=1
+#include <benchmark/benchmark.h>
+
+#include <cstring>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/dispatch.h"
+
+namespace {
+
+using namespace baleen::kernels;
+
+constexpr const char* format_names[] = {"f32", "f16", "bf16", "fp8", "int8", "int4"};
+constexpr std::size_t format_bits[] = {32, 16, 16, 8, 8, 4};
+
+// Every thread's memory: enough that nothing of it is still cached when it comes round again.
+constexpr std::size_t stream_bytes = std::size_t{768} << 20;
+
+// Weight memory that all benchmarks read as their own format; any bits will do but NaN, infinity and denormals,
+// which bytes between 0x30 and 0x3f are in no format.
+const std::byte* weight_memory(std::size_t bytes) {
+  static const std::vector<std::byte> memory = [] {
+    std::vector<std::byte> m(2 * stream_bytes + (std::size_t{64} << 20));
+    std::mt19937_64 random(1);
+    for (std::size_t i = 0; i + 8 <= m.size(); i += 8) {
+      const std::uint64_t bits = (random() & 0x0f0f0f0f0f0f0f0full) | 0x3030303030303030ull;
+      std::memcpy(m.data() + i, &bits, 8);
+    }
+    return m;
+  }();
+  return bytes <= memory.size() ? memory.data() : nullptr;
+}
+
+Matrix matrix_of(Format format, std::size_t rows, std::size_t cols, const std::byte* values) {
+  const auto f = static_cast<std::size_t>(format);
+  Matrix m{.format = format, .rows = rows, .cols = cols, .row_bytes = cols * format_bits[f] / 8, .values = values};
+  if (format == Format::fp8_e4m3) {
+    m.block_rows = m.block_cols = 128;
+  } else if (format == Format::int8 || format == Format::int4) {
+    m.scale_format = Format::bf16;
+    m.block_cols = 32;
+  } else {
+    return m;
+  }
+  m.scales = values + rows * m.row_bytes;
+  m.scale_cols = (cols + m.block_cols - 1) / m.block_cols;
+  return m;
+}
+
+std::size_t scale_bytes(const Matrix& m) {
+  if (!m.scales) return 0;
+  return (m.rows + m.block_rows - 1) / m.block_rows * m.scale_cols * (m.scale_format == Format::f32 ? 4 : 2);
+}
+
+void decode(benchmark::State& state, const Kernels* kernels, Format format, std::size_t cols) {
+  const auto f = static_cast<std::size_t>(format);
+  const auto tokens = static_cast<std::size_t>(state.range(0));
+  const std::size_t rows = (std::size_t{16} << 20) * 8 / format_bits[f] / cols;
+  const std::byte* memory = weight_memory(2 * stream_bytes) + static_cast<std::size_t>(state.thread_index()) * stream_bytes;
+  Matrix m = matrix_of(format, rows, cols, memory);
+  const std::size_t bytes = rows * m.row_bytes + scale_bytes(m);
+  const std::vector<float> x(tokens * cols, 0.5f);
+  std::vector<float> out(tokens * rows);
+  std::vector<float> scratch(matmul_scratch(cols));
+  const MatmulArgs args{.matrix = &m, .row_end = rows, .x = x.data(), .x_stride = cols, .tokens = tokens,
+                        .out = out.data(), .out_stride = rows, .scratch = scratch.data()};
+  std::size_t offset = 0;
+  for (auto _ : state) {
+    m = matrix_of(format, rows, cols, memory + offset);
+    kernels->matmul[static_cast<std::size_t>(Phase::decode)][f](args);
+    benchmark::ClobberMemory();
+    offset = offset + 2 * bytes > stream_bytes ? 0 : offset + bytes;
+  }
+  state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations() * bytes));
+}
+
+void read_memory(benchmark::State& state) {
+  const std::byte* memory = weight_memory(2 * stream_bytes) + static_cast<std::size_t>(state.thread_index()) * stream_bytes;
+  constexpr std::size_t piece = std::size_t{16} << 20;
+  std::size_t offset = 0;
+  for (auto _ : state) {
+    std::uint64_t sum[8] = {};
+    for (std::size_t i = 0; i < piece; i += sizeof sum) {
+      __builtin_prefetch(memory + offset + i + 4096);
+      std::uint64_t words[8];
+      std::memcpy(words, memory + offset + i, sizeof words);
+      for (std::size_t k = 0; k < 8; ++k) sum[k] += words[k];
+    }
+    benchmark::DoNotOptimize(sum);
+    offset = (offset + piece) % stream_bytes;
+  }
+  state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations() * piece));
+}
+
+void prefill(benchmark::State& state, const Kernels* kernels, Format format, std::size_t rows, std::size_t cols) {
+  const auto tokens = static_cast<std::size_t>(state.range(0));
+  const Matrix m = matrix_of(format, rows, cols, weight_memory(stream_bytes));
+  const std::vector<float> x(tokens * cols, 0.5f);
+  std::vector<float> out(tokens * rows);
+  std::vector<float> scratch(matmul_scratch(cols));
+  const MatmulArgs args{.matrix = &m, .row_end = rows, .x = x.data(), .x_stride = cols, .tokens = tokens,
+                        .out = out.data(), .out_stride = rows, .scratch = scratch.data()};
+  for (auto _ : state) {
+    kernels->matmul[static_cast<std::size_t>(Phase::prefill)][static_cast<std::size_t>(format)](args);
+    benchmark::ClobberMemory();
+  }
+  state.counters["flops"] = benchmark::Counter(2.0 * rows * cols * tokens, benchmark::Counter::kIsIterationInvariantRate);
+}
+
+void transposed(benchmark::State& state, const Kernels* kernels, Format format) {
+  const auto tokens = static_cast<std::size_t>(state.range(0));
+  constexpr std::size_t heads = 128;
+  constexpr std::size_t rows = 128;
+  constexpr std::size_t cols = 512;
+  const Matrix m = matrix_of(format, heads * rows, cols, weight_memory(stream_bytes));
+  const std::vector<float> x(tokens * rows, 0.5f);
+  std::vector<float> out(tokens * cols);
+  std::vector<float> scratch(matmul_scratch(cols));
+  for (auto _ : state) {
+    for (std::size_t head = 0; head < heads; ++head) {
+      kernels->matmul_transposed[static_cast<std::size_t>(format)](
+          {.matrix = &m, .row_begin = head * rows, .row_end = (head + 1) * rows, .x = x.data(), .x_stride = rows,
+           .tokens = tokens, .out = out.data(), .out_stride = cols, .scratch = scratch.data()});
+    }
+    benchmark::ClobberMemory();
+  }
+  state.counters["flops"] =
+      benchmark::Counter(2.0 * heads * rows * cols * tokens, benchmark::Counter::kIsIterationInvariantRate);
+}
+
+// MLA: `queries` heads over one latent of 512 + 64 numbers, a context of range(1) positions.
+void attention(benchmark::State& state, const Kernels* kernels, KvFormat format) {
+  const auto queries = static_cast<std::size_t>(state.range(0));
+  const auto context = static_cast<std::size_t>(state.range(1));
+  constexpr std::size_t k_dim = 576;
+  constexpr std::size_t v_dim = 512;
+  const std::vector<float> q(queries * k_dim, 0.1f);
+  std::vector<float> latent(k_dim);
+  for (std::size_t i = 0; i < k_dim; ++i) latent[i] = 0.01f * static_cast<float>(i % 17);
+  const std::size_t row_bytes = kv_row_bytes(format, k_dim);
+  std::vector<std::byte> cache(context * row_bytes);
+  for (std::size_t p = 0; p < context; ++p) kernels->kv_store(format, latent.data(), k_dim, cache.data() + p * row_bytes);
+  const std::vector<std::uint32_t> first(queries, 0);
+  const std::vector<std::uint32_t> last(queries, static_cast<std::uint32_t>(context));
+  std::vector<SoftmaxState> softmax(queries);
+  std::vector<float> out(queries * v_dim);
+  std::vector<float> scratch(attention_scratch(queries, k_dim, v_dim));
+  for (auto _ : state) {
+    kernels->attention({.q = q.data(), .q_stride = k_dim, .queries = queries, .first = first.data(),
+                        .last = last.data(), .kv_format = format, .keys = cache.data(), .key_row_bytes = row_bytes,
+                        .k_dim = k_dim, .values = cache.data(), .value_row_bytes = row_bytes, .v_dim = v_dim,
+                        .begin = 0, .end = context, .scale = 0.07f, .state = softmax.data(), .out = out.data(),
+                        .out_stride = v_dim, .scratch = scratch.data()});
+    benchmark::ClobberMemory();
+  }
+  state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations() * cache.size()));
+  state.counters["flops"] = benchmark::Counter(2.0 * queries * context * (k_dim + v_dim),
+                                               benchmark::Counter::kIsIterationInvariantRate);
+}
+
+void elementwise(benchmark::State& state, const Kernels* kernels, bool norm) {
+  constexpr std::size_t width = 7168;
+  std::vector<float> x(width, 0.5f);
+  const std::vector<float> y(width, 1.0f);
+  std::vector<float> out(width);
+  for (auto _ : state) {
+    if (norm) {
+      kernels->rms_norm(x.data(), reinterpret_cast<const std::byte*>(y.data()), Format::f32, width, 1e-6f, out.data());
+    } else {
+      std::memcpy(out.data(), x.data(), width * sizeof(float));
+      kernels->silu_mul(out.data(), y.data(), width);
+    }
+    benchmark::ClobberMemory();
+  }
+  state.SetItemsProcessed(static_cast<std::int64_t>(state.iterations() * width));
+}
+
+void register_isa(const Kernels* kernels) {
+  const std::string isa(kernels->name);
+  for (std::size_t f = 0; f < format_count; ++f) {
+    const auto format = static_cast<Format>(f);
+    const std::string name = isa + "/" + format_names[f];
+    for (const std::size_t cols : {std::size_t{7168}, std::size_t{2048}}) {
+      benchmark::RegisterBenchmark(("decode/" + name + "/cols:" + std::to_string(cols)).c_str(), decode, kernels, format, cols)
+          ->ArgName("tokens")->Arg(1)->Arg(4)->ThreadRange(1, 2)->UseRealTime();
+    }
+    benchmark::RegisterBenchmark(("prefill/" + name).c_str(), prefill, kernels, format, 2048, 7168)
+        ->ArgName("tokens")->Arg(16)->Arg(128)->UseRealTime();
+    benchmark::RegisterBenchmark(("transposed/" + name).c_str(), transposed, kernels, format)
+        ->ArgName("tokens")->Arg(1)->Arg(16)->UseRealTime();
+  }
+  for (const auto& [kv, kv_name] : {std::pair{KvFormat::f32, "f32"}, std::pair{KvFormat::bf16, "bf16"},
+                                    std::pair{KvFormat::int8, "int8"}}) {
+    benchmark::RegisterBenchmark(("attention/" + isa + "/" + kv_name).c_str(), attention, kernels, kv)
+        ->ArgNames({"queries", "context"})->Args({1, 4096})->Args({128, 512})->UseRealTime();
+  }
+  benchmark::RegisterBenchmark(("rms_norm/" + isa).c_str(), elementwise, kernels, true);
+  benchmark::RegisterBenchmark(("silu_mul/" + isa).c_str(), elementwise, kernels, false);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  benchmark::RegisterBenchmark("read", read_memory)->ThreadRange(1, 2)->UseRealTime();
+  for (const IsaInfo& isa : instruction_sets()) {
+    if (isa.available) register_isa(find_kernels(isa.name));
+  }
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}
