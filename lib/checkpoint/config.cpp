@@ -86,6 +86,7 @@ void ConfigReader::read_size(const SizeKey& row) {
   const std::string_view key = spelling(row);
   std::size_t& value = config_.*row.field;
   if (fields_.is_null(key) && row.if_null != IfNull::error) {
+    value = 0;
     if (row.if_null == IfNull::fallback) value = fallback(row);
     if (row.if_null == IfNull::num_attention_heads) value = config_.num_attention_heads;
     return;
@@ -155,10 +156,6 @@ void ConfigReader::read_router() {
     if (method != nullptr && *method == row.name) config_.topk_method = row.method;
   // Groups mean nothing to the greedy choice.
   if (config_.topk_method == TopkMethod::greedy) config_.n_group = config_.topk_group = 1;
-  if (config_.topk_method != TopkMethod::greedy && config_.n_group == 0)
-    fields_.expected("n_group", "a whole number from 1");
-  if (config_.topk_method != TopkMethod::greedy && config_.topk_group == 0)
-    fields_.expected("topk_group", "a whole number from 1");
   config_.norm_topk_prob = arch_.norm_topk_prob;
   if (arch_.reads_norm_topk_prob)
     config_.norm_topk_prob = fields_.boolean("norm_topk_prob").value_or(arch_.norm_topk_prob);
@@ -229,6 +226,8 @@ void ConfigReader::check_router() const {
   if (c.num_experts_per_tok > c.n_routed_experts)
     fields_.problem("num_experts_per_tok", text(c.num_experts_per_tok) + ", expected at most " + experts);
   if (c.topk_method == TopkMethod::greedy) return;
+  if (c.n_group == 0) return fields_.expected("n_group", "a whole number from 1");
+  if (c.topk_group == 0) return fields_.expected("topk_group", "a whole number from 1");
   if (c.n_routed_experts % c.n_group != 0)
     return fields_.problem("n_group", text(c.n_group) + ", expected a divisor of " + experts);
   if (c.topk_group > c.n_group)
@@ -236,7 +235,7 @@ void ConfigReader::check_router() const {
   const std::size_t group_size = c.n_routed_experts / c.n_group;
   // DeepSeek-V3 ranks a group by its two best experts.
   if (c.topk_method == TopkMethod::noaux_tc && group_size < 2)
-    fields_.problem("n_group", text(c.n_group) + ", expected groups of two experts at least, with " + experts);
+    return fields_.problem("n_group", text(c.n_group) + ", expected groups of two experts at least, with " + experts);
   if (c.num_experts_per_tok <= c.n_routed_experts && c.num_experts_per_tok > c.topk_group * group_size)
     fields_.problem("num_experts_per_tok", text(c.num_experts_per_tok) + ", expected at most the " +
                                                text(c.topk_group * group_size) + " experts of topk_group " +

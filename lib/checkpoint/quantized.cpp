@@ -257,9 +257,9 @@ void ModuleReader::read_group_index(const PackedScheme& scheme, std::size_t grou
   if (unset == 0) weight_.matrix.group_index = index->data;
 }
 
-// The size before packing, as the writer knew it. Old files may lack it.
+// The size before packing: packed words alone leave the last few columns open.
 void ModuleReader::check_weight_shape() {
-  const Tensor* stored = find(".weight_shape");
+  const Tensor* stored = require(".weight_shape", "the size [2] of a packed weight");
   if (stored == nullptr || !expect(*stored, {DType::i64, DType::i32}, shape_of({2}))) return;
   const auto size = [&](std::size_t i) {
     return stored->dtype == DType::i64 ? load<std::int64_t>(stored->data, i) : load<std::int32_t>(stored->data, i);

@@ -29,14 +29,16 @@ void write_text(const char* text) {
   }
 }
 
-// stat, write and _exit are async-signal-safe (POSIX.1-2017, 2.4.3).
+// stat, write, raise and _exit are async-signal-safe (POSIX.1-2017, 2.4.3).
 void on_sigbus(int signal, siginfo_t* info, void*) {
-  const MappedAddress where = find_mapped_file(info->si_addr);
+  // Sent by another process, a SIGBUS has no address.
+  const MappedAddress where = info->si_code > 0 ? find_mapped_file(info->si_addr) : MappedAddress{};
   if (where.path == nullptr) {
-    // Not ours: returning repeats the access, now with the default effect.
+    // Not ours: it comes again, now with the default effect, when the handler returns.
     struct sigaction action {};
     action.sa_handler = SIG_DFL;
     ::sigaction(signal, &action, nullptr);
+    ::raise(signal);
     return;
   }
   struct stat status {};
