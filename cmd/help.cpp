@@ -151,7 +151,7 @@ std::string brief_help(const Command& command, const Style& style) {
   for (const Option& option : command.options) {
     if (shown(option)) column = std::max(column, signature(option).size());
   }
-  std::string text = usage(command, style);
+  std::string text = usage(command, style) + "\n";
   for (const Option& option : command.options) {
     if (!shown(option)) continue;
     std::string left = signature(option);

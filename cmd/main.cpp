@@ -41,6 +41,16 @@ int print(const std::string& text) {
                    (hint.empty() ? "" : "; " + hint) + "\nbaleen --help lists the commands");
 }
 
+std::string version_for_environment() {
+  const char* isa = std::getenv("BALEEN_ISA");
+  if (isa == nullptr || *isa == '\0') return version_text("auto");
+  try {
+    return version_text(isa);
+  } catch (const UsageError& error) {
+    throw UsageError(std::string("BALEEN_ISA: ") + error.what());
+  }
+}
+
 int dispatch(const Words& words) {
   const std::vector<Command> commands = all_commands();
   const Style style(1, ColorChoice::automatic);
@@ -49,10 +59,7 @@ int dispatch(const Words& words) {
   const Words rest(words.begin() + 1, words.end());
   if (name == "run") return run(rest);
   if (name == "-h" || name == "--help") return print(program_help(commands, style));
-  if (name == "--version") {
-    const char* isa = std::getenv("BALEEN_ISA");
-    return print(version_text(isa != nullptr && *isa != '\0' ? isa : "auto"));
-  }
+  if (name == "--version") return print(version_for_environment());
   if (name == "--generate") return generate_file(rest);
   for (const Command& command : commands) {
     if (command.name == name) {

@@ -1,5 +1,6 @@
 #include "cmd/model_folder.h"
 
+#include <optional>
 #include <system_error>
 
 #include "error.h"
@@ -32,21 +33,23 @@ std::optional<fs::path> bundled_model() {
 
 }  // namespace
 
-fs::path model_folder(const std::optional<std::string>& given) {
-  if (!given) {
-    if (const auto bundled = bundled_model()) return *bundled;
-    throw UsageError(
-        "no model is given, and none came with this program\ngive one with -m DIR or in $BALEEN_MODEL");
-  }
+fs::path check_folder(std::string_view name) {
+  fs::path folder(name);
   std::error_code error;
-  const fs::file_status status = fs::status(*given, error);
-  if (status.type() == fs::file_type::not_found) throw Error(*given + ": no such folder");
-  if (error) throw Error(*given + ": " + error.message());
+  const fs::file_status status = fs::status(folder, error);
+  if (status.type() == fs::file_type::not_found) throw Error(folder.string() + ": no such folder");
+  if (error) throw Error(folder.string() + ": " + error.message());
   if (!fs::is_directory(status)) {
-    throw Error(*given +
+    throw Error(folder.string() +
                 ": not a folder; a model is a folder with config.json, *.safetensors and tokenizer.json");
   }
-  return *given;
+  return folder;
+}
+
+fs::path default_model_folder() {
+  if (const auto bundled = bundled_model()) return *bundled;
+  throw UsageError(
+      "no model is given, and none came with this program\ngive one with -m DIR or in $BALEEN_MODEL");
 }
 
 }  // namespace baleen::cmd

@@ -1,15 +1,16 @@
-// Which model a command works with when it is not told.
+// Which model a command works with.
 #pragma once
 
 #include <filesystem>
-#include <optional>
-#include <string>
+#include <string_view>
 
 namespace baleen::cmd {
 
-// `given` (from -m or $BALEEN_MODEL), or the model that comes with baleen: ../share/baleen/model seen from
-// the program, or examples/model of the source tree that the program was built in. Throws UsageError if there
-// is none, Error if `given` is no folder.
-std::filesystem::path model_folder(const std::optional<std::string>& given);
+// Throws Error if there is no folder of that name.
+std::filesystem::path check_folder(std::string_view name);
+
+// The model that comes with baleen: ../share/baleen/model seen from the program's folder, or examples/model
+// of the source tree that the program was built in. Throws UsageError if there is none.
+std::filesystem::path default_model_folder();
 
 }  // namespace baleen::cmd

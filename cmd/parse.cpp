@@ -87,18 +87,22 @@ void declare(CLI::App& app, const Option& option, std::vector<std::string>& valu
   }
 }
 
-// CLI11 takes the next word for the value that "--name=" lacks.
-void refuse_missing_values(const std::vector<std::string>& words) {
+// Of "--name=value": CLI11 takes the next word for a value that is empty, and has its own words for a flag's.
+void check_values(const Command& command, const std::vector<std::string>& words) {
   for (const std::string& word : words) {
     if (word == "--") return;
-    if (word.starts_with("--") && word.find('=') == word.size() - 1) {
-      throw UsageError(word + " lacks its value");
+    const std::size_t equals = word.find('=');
+    if (!word.starts_with("--") || equals == std::string::npos) continue;
+    if (equals + 1 == word.size()) throw UsageError(word + " lacks its value");
+    for (const Option& option : command.options) {
+      const bool named = !option.name.empty() && word.compare(2, equals - 2, option.name) == 0;
+      if (named && option.value.empty()) throw UsageError(option_name(option) + " takes no value");
     }
   }
 }
 
 Words read_words(const Command& command, std::vector<std::string> words) {
-  refuse_missing_values(words);
+  check_values(command, words);
   Words result;
   result.values.resize(command.options.size());
   CLI::App app;
@@ -111,7 +115,8 @@ Words read_words(const Command& command, std::vector<std::string> words) {
     std::reverse(words.begin(), words.end());  // CLI11 takes them from the back
     app.parse(std::move(words));
   } catch (const CLI::ArgumentMismatch& error) {
-    throw UsageError(error.what());
+    const std::string_view what = error.what();  // "--model: 1 required TEXT missing"
+    throw UsageError(std::string(what.substr(0, what.find(':'))) + " lacks its value");
   } catch (const CLI::ParseError& error) {
     throw UsageError(error.what());
   }
@@ -135,7 +140,14 @@ void apply_environment(const Option& option) {
   if (option.env.empty()) return;
   const std::string variable(option.env);
   const char* value = std::getenv(variable.c_str());
-  if (value != nullptr && *value != '\0') apply(option, variable, value);
+  if (value == nullptr || *value == '\0') return;
+  try {
+    apply(option, variable, value);
+  } catch (const UsageError&) {
+    throw;
+  } catch (const Error& error) {
+    throw Error(variable + ": " + error.what());
+  }
 }
 
 }  // namespace

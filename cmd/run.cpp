@@ -47,8 +47,7 @@ void check_combinations(const RunOptions& options) {
     throw UsageError("--json belongs to --inspect; for generated text there is --format jsonl");
   }
   if (options.greedy && options.temperature.value_or(0) != 0) {
-    throw UsageError("--greedy and --temp " + format_fixed(*options.temperature, 2) +
-                     " contradict each other: greedy is --temp 0");
+    throw UsageError("--greedy and a --temp other than 0 contradict each other");
   }
 }
 
@@ -63,12 +62,16 @@ bool has_chat_template(const fs::path& folder, const Tokenizer& tokenizer) {
 
 // With --ids alone a folder needs no tokenizer; if there is one it still tells the end token.
 std::optional<Tokenizer> open_tokenizer(const RunOptions& options, const fs::path& folder) {
-  if (!needs_tokenizer(options) && !fs::exists(folder / "tokenizer.json")) return {};
+  if (!fs::exists(folder / "tokenizer.json")) {
+    if (!needs_tokenizer(options)) return {};
+    throw Error((folder / "tokenizer.json").string() +
+                ": no such file; without a tokenizer a model can only go from --ids to ids");
+  }
   std::optional<Tokenizer> tokenizer(Tokenizer::open(folder));
   if (has_chat_template(folder, *tokenizer) && !options.raw && !options.ids) {
-    throw UsageError(folder.string() +
-                     ": this model has a chat template, which this version of baleen cannot apply\n" +
-                     "with --raw the model goes on from the prompt as it is, without the roles of a chat");
+    throw UsageError(
+        folder.string() + ": this model has a chat template, which this version of baleen cannot apply\n" +
+        "with --raw (or --ids) the model goes on from the prompt as it is, without the roles of a chat");
   }
   return tokenizer;
 }
@@ -306,7 +309,7 @@ int run_model(const RunOptions& options, const fs::path& folder, const std::opti
 int run(std::vector<std::string> words) {
   RunOptions options;
   const Command definition = run_definition(options);
-  parse(definition, std::move(words), {"-h", "--help", "--version"});
+  parse(definition, std::move(words), {"-h", "--help"});
   const Style style(1, options.color);
   if (options.help == RunOptions::Help::full) write_output(full_help(definition, style));
   if (options.help == RunOptions::Help::brief) write_output(brief_help(definition, style));
@@ -314,7 +317,7 @@ int run(std::vector<std::string> words) {
   if (options.help != RunOptions::Help::none || options.version) return 0;
 
   check_combinations(options);
-  const fs::path folder = model_folder(options.model);
+  const fs::path folder = options.model ? *options.model : default_model_folder();
   if (options.inspect) return run_model(options, folder, {});
   check_prompt_source(options);
   const std::optional<Tokenizer> tokenizer = open_tokenizer(options, folder);

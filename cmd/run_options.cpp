@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "cmd/kv_formats.h"
+#include "cmd/model_folder.h"
 #include "error.h"
 #include "report/units.h"
 
@@ -50,12 +51,12 @@ std::vector<Option> input_options(RunOptions& o) {
        .value = "DIR",
        .argument = Option::Argument::folder,
        .group = group,
-       .brief = "model folder",
+       .brief = "model folder (else $BALEEN_MODEL, else the bundled one)",
        .text =
            "The model: a folder as published on Hugging Face, with config.json, *.safetensors and "
            "tokenizer.json. Without this option and $BALEEN_MODEL it is the model that comes with baleen.",
        .env = "BALEEN_MODEL",
-       .set = [&o](std::string_view value) { o.model = parse_path(value); }},
+       .set = [&o](std::string_view value) { o.model = check_folder(parse_path(value)); }},
       {.name = "file",
        .letter = 'f',
        .value = "FILE",

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -14,7 +15,7 @@
 namespace baleen::cmd {
 
 struct RunOptions {
-  std::optional<std::string> model;
+  std::optional<std::filesystem::path> model;
   std::optional<std::string> file;
   std::optional<std::string> prompt;
   bool raw = false;

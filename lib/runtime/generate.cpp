@@ -64,7 +64,7 @@ void Generation::check_prompt(std::size_t vocab_size, std::size_t context) const
   if (prompt_.empty()) throw Error("the prompt is empty: the model needs one token at least to go on from");
   check_ids(prompt_, vocab_size);
   if (prompt_.size() > context) {
-    throw Error("the prompt has " + std::to_string(prompt_.size()) + " tokens, the context " +
+    throw Error("the prompt has " + std::to_string(prompt_.size()) + " tokens, the context holds " +
                 std::to_string(context));
   }
 }

@@ -1,0 +1,13 @@
+# Colour: none in a pipe, by choice, and on a terminal unless NO_COLOR is set.
+escape=$(printf '\033')
+count() { grep -c "$escape"; }
+baleen run -m $MODEL --inspect | count
+baleen run -m $MODEL --inspect --color always | count
+NO_COLOR=1 baleen run -m $MODEL --inspect --color always | count
+command -v script >/dev/null || skip 'no script(1), which gives a terminal'
+terminal() { TERM=xterm script -qec "$1" /dev/null </dev/null; }
+terminal "$PROGRAM run -m $MODEL --inspect" | count
+NO_COLOR=1 terminal "$PROGRAM run -m $MODEL --inspect" | count
+terminal "$PROGRAM run -m $MODEL --inspect --color never" | count
+# No prompt, and standard input is a terminal.
+script -qec "$PROGRAM run -m $MODEL" /dev/null </dev/null | tr -d '\r'

@@ -1,0 +1,16 @@
+# Man pages without warnings, and every option in them; the examples in them run.
+for page in baleen baleen-run; do
+  baleen --generate man $page.1 "$SOURCE/man/$page.1.in"
+  command -v groff >/dev/null && groff -man -Tutf8 -ww $page.1 2>&1 >$page.txt | head
+  grep -c '@' $page.1
+done
+baleen run --help | grep -oE '^  (    |-., )--[a-z-]+' | grep -oE -- '--[a-z-]+' | while read -r option; do
+  grep -q -- "${option//-/\\\\-}" baleen-run.1 || echo "$option is missing"
+done
+sed -n '/^\.EX$/,/^\.EE$/p' baleen-run.1 | grep -v '^\.' | sed 's/\\-/-/g' >examples
+wc -l <examples
+echo 'Once upon a time' >prompt.txt
+export BALEEN_MODEL=$MODEL
+while read -r line; do
+  (eval "$line") >output 2>&1 || { echo "failed: $line"; cat output; }
+done <examples

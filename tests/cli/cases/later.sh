@@ -1,0 +1,9 @@
+# Options and commands of later versions are known, and refused plainly.
+for option in --system=x --messages=x --template-var=a=1 --batch=x --parallel=2 --output=x --resume --memory=1G \
+  --route-log=x --think=drop; do
+  try baleen run -m $MODEL $option hello
+done
+try baleen run -m $MODEL -o x hello
+BALEEN_MEMORY=1G try baleen run -m $MODEL hello
+try baleen bench
+try baleen route-stats
