@@ -53,6 +53,18 @@ struct Avx2 {
     const __m128 pair = _mm_add_ps(half, _mm_movehl_ps(half, half));
     return _mm_cvtss_f32(_mm_add_ss(pair, _mm_movehdup_ps(pair)));
   }
+  // The sums of four vectors, each by the tree of sum.
+  static void sum4(F a, F b, F c, F d, float* out) {
+    const F ab = _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+    const F cd = _mm256_add_ps(_mm256_permute2f128_ps(c, d, 0x20), _mm256_permute2f128_ps(c, d, 0x31));
+    const __m256d ab2 = _mm256_castps_pd(ab);
+    const __m256d cd2 = _mm256_castps_pd(cd);
+    F s = _mm256_add_ps(_mm256_castpd_ps(_mm256_unpacklo_pd(ab2, cd2)), _mm256_castpd_ps(_mm256_unpackhi_pd(ab2, cd2)));
+    s = _mm256_add_ps(s, _mm256_movehdup_ps(s));  // a . c . b . d .
+    const __m128 ac = _mm256_castps256_ps128(s);
+    const __m128 bd = _mm256_extractf128_ps(s, 1);
+    _mm_storeu_ps(out, _mm_movelh_ps(_mm_unpacklo_ps(ac, bd), _mm_unpackhi_ps(ac, bd)));
+  }
   static float maximum(F v) {
     const __m128 half = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     const __m128 pair = _mm_max_ps(half, _mm_movehl_ps(half, half));

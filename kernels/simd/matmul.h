@@ -53,8 +53,13 @@ void dot_rows(const float* rows, std::size_t stride, std::size_t count, std::siz
       add_products<V, 1, T>(rows + r * stride, stride, x, begin, end, sums + r * T * V::lanes);
     }
   }
-  for (std::size_t r = 0; r < count; ++r) {
-    for (std::size_t t = 0; t < T; ++t) out[t][r] = V::sum(V::load(sums + (r * T + t) * V::lanes));
+  const auto lanes_of = [&](std::size_t r, std::size_t t) { return V::load(sums + (r * T + t) * V::lanes); };
+  static_assert(R == 4);
+  for (std::size_t t = 0; t < T; ++t) {
+    for (std::size_t r = 0; r < whole; r += R) {
+      V::sum4(lanes_of(r, t), lanes_of(r + 1, t), lanes_of(r + 2, t), lanes_of(r + 3, t), out[t] + r);
+    }
+    for (std::size_t r = whole; r < count; ++r) out[t][r] = V::sum(lanes_of(r, t));
   }
 }
 
@@ -109,11 +114,13 @@ template <class V, Format format, std::size_t R>
 
 // R rows of a decodable matrix without stored zeros and T tokens, in one pass over the stored bytes.
 template <class V, Format format, std::size_t R, std::size_t T>
-void dot_stored_rows(const MatmulArgs& a, std::size_t first_row, const float* const* x) {
+void dot_stored_rows(const MatmulArgs& a, std::size_t first_row, std::size_t first_token) {
   using F = typename V::F;
   const Matrix& m = *a.matrix;
   Row<V, format> row[R];
+  const float* x[T];
   F sum[R * T];
+  unrolled<T>([&](auto t) { x[t] = activations(a, first_token + t); });
   unrolled<R>([&](auto r) { row[r] = Row<V, format>(m, first_row + r); });
   unrolled<R * T>([&](auto i) { sum[i] = V::set1(0); });
   const std::size_t whole = m.cols / V::chunk * V::chunk;
@@ -151,9 +158,8 @@ void dot_stored_rows(const MatmulArgs& a, std::size_t first_row, const float* co
       });
     });
   }
-  unrolled<R * T>([&](auto i) {
-    a.out[i % T * a.out_stride + first_row + i / T - a.row_begin] = V::sum(sum[i]);
-  });
+  float* out = a.out + first_token * a.out_stride + first_row - a.row_begin;
+  unrolled<R * T>([&](auto i) { out[i % T * a.out_stride + i / T] = V::sum(sum[i]); });
 }
 
 // All rows for 1 to T tokens.
@@ -163,13 +169,13 @@ void matmul_stored(const MatmulArgs& a) {
     if constexpr (T > 1) matmul_stored<V, format, T - 1>(a);
     return;
   }
-  const float* x[T];
-  for (std::size_t t = 0; t < T; ++t) x[t] = activations(a, t);
   std::size_t row = a.row_begin;
   for (; row + V::row_block <= a.row_end; row += V::row_block) {
-    dot_stored_rows<V, format, V::row_block, T>(a, row, x);
+    dot_stored_rows<V, format, V::row_block, T>(a, row, 0);
   }
-  for (; row < a.row_end; ++row) dot_stored_rows<V, format, 1, T>(a, row, x);
+  for (; row < a.row_end; ++row) {
+    for (std::size_t t = 0; t < T; ++t) dot_stored_rows<V, format, 1, 1>(a, row, t);
+  }
 }
 
 template <class V, Format format>

@@ -48,6 +48,11 @@ std::optional<Format> vector_format(DType dtype) {
   }
 }
 
+// As find_weight names plain matrices.
+std::string format_name(Format format) {
+  return format == Format::f32 ? "f32" : format == Format::f16 ? "f16" : "bf16";
+}
+
 // Walks an architecture's table over a checkpoint, gathering weights, inventory and problems.
 class Loader {
  public:
@@ -136,7 +141,7 @@ class Loader {
       problems_.push_back(std::string(tensor->file) + ": " + std::string(name) + ": type " +
                           std::string(dtype_name(tensor->dtype)) + ", expected BF16, F16 or F32");
     } else {
-      account(spec, expected.dim[0], tensor->bytes, std::string(dtype_name(tensor->dtype)), 1);
+      account(spec, expected.dim[0], tensor->bytes, format_name(*format), 1);
       Matrix vector;
       vector.format = *format;
       vector.rows = 1;

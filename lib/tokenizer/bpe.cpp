@@ -32,18 +32,24 @@ void append_symbol(std::vector<Bpe::Symbol>& symbols, TokenId id) {
 
 void MergeTable::reserve(std::size_t merges) { slots_.assign(std::bit_ceil(merges * 2 + 2), Slot{}); }
 
+std::size_t MergeTable::home(std::uint64_t pair) const {
+  const std::uint64_t hash = pair * 0x9E3779B97F4A7C15ULL;
+  return (hash ^ hash >> 32) & (slots_.size() - 1);
+}
+
 std::size_t MergeTable::slot_of(std::uint64_t pair) const {
   const std::size_t mask = slots_.size() - 1;
-  const std::uint64_t hash = pair * 0x9E3779B97F4A7C15ULL;
-  for (std::size_t i = (hash ^ hash >> 32) & mask;; i = (i + 1) & mask) {
+  for (std::size_t i = home(pair);; i = (i + 1) & mask) {
     if (slots_[i].pair == pair || slots_[i].merge.id == kNoToken) return i;
   }
 }
 
 void MergeTable::add(TokenId left, TokenId right, Merge merge) {
-  Slot& slot = slots_[slot_of(pair_of(left, right))];
-  count_ += slot.merge.id == kNoToken;
-  slot = {pair_of(left, right), merge};
+  slots_[slot_of(pair_of(left, right))] = {pair_of(left, right), merge};
+}
+
+void MergeTable::fetch(TokenId left, TokenId right) const {
+  if (!slots_.empty()) __builtin_prefetch(&slots_[home(pair_of(left, right))]);
 }
 
 const Merge* MergeTable::find(TokenId left, TokenId right) const {

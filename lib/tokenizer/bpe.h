@@ -25,17 +25,17 @@ class MergeTable {
   void reserve(std::size_t merges);
   void add(TokenId left, TokenId right, Merge merge);  // a pair that is there already gets the new merge
   const Merge* find(TokenId left, TokenId right) const;
-  std::size_t size() const { return count_; }
+  void fetch(TokenId left, TokenId right) const;  // brings the pair's slot into the cache
 
  private:
   struct Slot {
     std::uint64_t pair = ~std::uint64_t{0};
     Merge merge;
   };
+  std::size_t home(std::uint64_t pair) const;
   std::size_t slot_of(std::uint64_t pair) const;
 
   std::vector<Slot> slots_;
-  std::size_t count_ = 0;
 };
 
 struct BpeOptions {

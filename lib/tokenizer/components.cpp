@@ -116,9 +116,7 @@ PreTokenizeStep read_pre_tokenize_step(const JsonValue& json) {
     const auto behavior = json.find("behavior");
     return pretokenize::Punctuation{behavior ? read_behavior(*behavior) : SplitBehavior::isolated};
   }
-  if (type == "CharDelimiterSplit" || type == "Delimiter") {
-    return pretokenize::Delimiter{json.at("delimiter").character()};
-  }
+  if (type == "CharDelimiterSplit") return pretokenize::Delimiter{json.at("delimiter").character()};
   if (type == "Whitespace") return pretokenize::Whitespace{};
   if (type == "WhitespaceSplit") return pretokenize::WhitespaceSplit{};
   unsupported(json, "pre-tokenizer",

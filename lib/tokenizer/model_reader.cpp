@@ -44,12 +44,14 @@ class MergeReader {
     simdjson::dom::array array;
     if (json_.element().get_array().get(array) != simdjson::SUCCESS) json_.fail("is not an array");
     merges_.reserve(static_cast<std::size_t>(std::distance(array.begin(), array.end())));
+    batch_.reserve(kBatch);
     for (const auto item : array) {
       std::string_view left, right;
       if (!pair(item, left, right)) continue;
-      merge(left, right);
-      ++rank_;
+      batch_.push_back({left, right, hash_bytes(left), hash_bytes(right)});
+      if (batch_.size() == kBatch) merge_batch();
     }
+    merge_batch();
     return std::move(merges_);
   }
 
@@ -76,25 +78,59 @@ class MergeReader {
     return true;
   }
 
-  TokenId id(std::string_view token) const {
-    const TokenId found = vocabulary_.find(token);
-    if (found == kNoToken) fail("the token " + quoted(token) + " is not in the vocabulary");
-    return found;
+  TokenId known(TokenId id, std::string_view token) const {
+    if (id == kNoToken) fail("the token " + quoted(token) + " is not in the vocabulary");
+    return id;
   }
 
-  void merge(std::string_view left, std::string_view right) {
-    if (right.size() < prefix_) fail(quoted(right) + " lacks the continuing_subword_prefix");
-    merged_.assign(left);
-    merged_ += right.substr(prefix_);
-    merges_.add(id(left), id(right), {rank_, id(merged_)});
+  // Merges come in the order of the tokens that they make, mostly: try the last one and the next before searching.
+  TokenId merged_id() {
+    for (const TokenId guess : {last_, last_ + 1}) {
+      if (vocabulary_.has(guess) && vocabulary_.spelling(guess) == merged_) return guess;
+    }
+    return known(vocabulary_.find(merged_), merged_);
   }
+
+  void merge_batch() {
+    for (const Pair& p : batch_) {
+      vocabulary_.fetch_slot(p.left_hash);
+      vocabulary_.fetch_slot(p.right_hash);
+    }
+    for (const Pair& p : batch_) {
+      vocabulary_.fetch_text(p.left_hash);
+      vocabulary_.fetch_text(p.right_hash);
+    }
+    for (Pair& p : batch_) {
+      p.left_id = vocabulary_.find(p.left, p.left_hash);
+      p.right_id = vocabulary_.find(p.right, p.right_hash);
+      merges_.fetch(p.left_id, p.right_id);
+    }
+    for (const Pair& p : batch_) {
+      if (p.right.size() < prefix_) fail(quoted(p.right) + " lacks the continuing_subword_prefix");
+      merged_.assign(p.left);
+      merged_ += p.right.substr(prefix_);
+      const TokenId left = known(p.left_id, p.left), right = known(p.right_id, p.right);
+      last_ = merged_id();
+      merges_.add(left, right, {rank_++, last_});
+    }
+    batch_.clear();
+  }
+
+  static constexpr std::size_t kBatch = 32;
+  struct Pair {
+    std::string_view left, right;
+    std::uint64_t left_hash, right_hash;
+    TokenId left_id = kNoToken, right_id = kNoToken;
+  };
 
   const JsonValue& json_;
   const Vocabulary& vocabulary_;
   std::size_t prefix_;  // bytes that the right token loses
   MergeTable merges_;
   std::uint32_t rank_ = 0;
+  std::vector<Pair> batch_;
   std::string merged_;
+  TokenId last_ = 0;  // the token that the last merge made
 };
 
 }  // namespace

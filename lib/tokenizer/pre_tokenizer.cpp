@@ -55,7 +55,7 @@ class Splitter {
   void join_if(Joins joins) {
     bool previous = false;
     std::size_t count = 0;
-    for (const Piece& piece : pieces_) {
+    for (const Piece piece : pieces_) {  // a copy: the place it came from is written below
       if (count > 0 && joins(piece.match, previous)) {
         pieces_[count - 1].end = piece.end;
       } else {

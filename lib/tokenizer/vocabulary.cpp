@@ -12,6 +12,8 @@ std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
   return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
 }
 
+std::uint32_t tag_of(std::uint64_t hash) { return static_cast<std::uint32_t>(hash >> 32); }
+
 }  // namespace
 
 // Multiply and fold, eight bytes at a time (the construction of wyhash).
@@ -39,19 +41,21 @@ void Vocabulary::reserve(std::size_t tokens, std::size_t bytes) {
 void Vocabulary::grow(std::size_t slots) {
   slots_.assign(slots, Slot{});
   for (std::size_t id = 0; id < entries_.size(); ++id) {
-    if (!entries_[id].used) continue;
+    const Entry& entry = entries_[id];
+    if (!entry.used) continue;
     const std::string_view text = spelling(static_cast<TokenId>(id));
     const std::uint64_t hash = hash_bytes(text);
-    slots_[slot_of(text, hash)] = {static_cast<std::uint32_t>(hash >> 32), static_cast<TokenId>(id)};
+    slots_[slot_of(text, hash)] = {tag_of(hash), static_cast<TokenId>(id), entry.offset, entry.length};
   }
 }
 
 // The slot that holds the spelling, or the empty one where it belongs.
 std::size_t Vocabulary::slot_of(std::string_view text, std::uint64_t hash) const {
   const std::size_t mask = slots_.size() - 1;
-  const auto tag = static_cast<std::uint32_t>(hash >> 32);
   for (std::size_t i = hash & mask;; i = (i + 1) & mask) {
-    if (slots_[i].id == kNoToken || (slots_[i].tag == tag && spelling(slots_[i].id) == text)) return i;
+    const Slot& slot = slots_[i];
+    if (slot.id == kNoToken) return i;
+    if (slot.tag == tag_of(hash) && std::string_view(text_).substr(slot.offset, slot.length) == text) return i;
   }
 }
 
@@ -65,16 +69,25 @@ bool Vocabulary::add(std::string_view text, TokenId id) {
     --count_;
   }
   if (entries_.size() <= static_cast<std::size_t>(id)) entries_.resize(static_cast<std::size_t>(id) + 1);
-  entries_[static_cast<std::size_t>(id)] = {static_cast<std::uint32_t>(text_.size()),
-                                            static_cast<std::uint32_t>(text.size()), true};
+  slot = {tag_of(hash), id, static_cast<std::uint32_t>(text_.size()), static_cast<std::uint32_t>(text.size())};
+  entries_[static_cast<std::size_t>(id)] = {slot.offset, slot.length, true};
   text_ += text;
-  slot = {static_cast<std::uint32_t>(hash >> 32), id};
   ++count_;
   return true;
 }
 
-TokenId Vocabulary::find(std::string_view text) const {
-  return slots_.empty() ? kNoToken : slots_[slot_of(text, hash_bytes(text))].id;
+TokenId Vocabulary::find(std::string_view text) const { return find(text, hash_bytes(text)); }
+
+TokenId Vocabulary::find(std::string_view text, std::uint64_t hash) const {
+  return slots_.empty() ? kNoToken : slots_[slot_of(text, hash)].id;
+}
+
+void Vocabulary::fetch_slot(std::uint64_t hash) const {
+  if (!slots_.empty()) __builtin_prefetch(&slots_[hash & (slots_.size() - 1)]);
+}
+
+void Vocabulary::fetch_text(std::uint64_t hash) const {
+  if (!slots_.empty()) __builtin_prefetch(text_.data() + slots_[hash & (slots_.size() - 1)].offset);
 }
 
 std::string_view Vocabulary::spelling(TokenId id) const {

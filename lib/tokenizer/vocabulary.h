@@ -22,6 +22,13 @@ class Vocabulary {
   bool add(std::string_view spelling, TokenId id);
 
   TokenId find(std::string_view spelling) const;  // kNoToken if there is none
+
+  // The same in steps, for many look-ups at once: memory latency is what they cost, so a caller goes through a batch
+  // with fetch_slot, then with fetch_text, then with find.
+  void fetch_slot(std::uint64_t hash) const;
+  void fetch_text(std::uint64_t hash) const;
+  TokenId find(std::string_view spelling, std::uint64_t hash) const;
+
   std::string_view spelling(TokenId id) const;    // empty if there is none
   bool has(TokenId id) const;
   std::size_t size() const { return count_; }            // tokens
@@ -35,6 +42,7 @@ class Vocabulary {
   struct Slot {
     std::uint32_t tag = 0;  // part of the hash
     TokenId id = kNoToken;
+    std::uint32_t offset = 0, length = 0;
   };
   std::size_t slot_of(std::string_view spelling, std::uint64_t hash) const;
   void grow(std::size_t slots);
