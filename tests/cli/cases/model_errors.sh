@@ -1,6 +1,5 @@
 # Models that cannot be read.
 try baleen run -m nowhere hello
-try baleen run -m $PROGRAM/x hello
 touch file
 try baleen run -m file hello
 mkdir empty
