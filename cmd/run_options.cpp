@@ -325,10 +325,9 @@ std::vector<Option> machine_options(RunOptions& o) {
        .value = "TYPE",
        .argument = Option::Argument::text,
        .group = group,
-       .brief = "storage of the KV cache: bf16, f32 or int8",
-       .text = "How the KV cache stores its numbers: bf16, f32 (exact, twice the memory) or int8 (half the "
-               "memory, "
-               "one scale for every 32 numbers). By default bf16, with --isa scalar f32.",
+       .brief = "storage of the KV cache: f32, bf16 or int8 (default f32)",
+       .text = "How the KV cache stores its numbers: f32 (exact, the default), bf16 (half the memory) or int8 (a "
+               "good quarter, one scale for every 32 numbers).",
        .choices = {"bf16", "f32", "int8"},
        .in_brief = false,
        .set =

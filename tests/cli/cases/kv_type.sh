@@ -1,4 +1,4 @@
-# KV cache storage: scalar is the reference and takes f32 unless told otherwise.
+# KV cache storage: f32 unless told otherwise.
 for type in f32 bf16 int8; do
   baleen run -m $MODEL --isa scalar --kv-type $type --greedy -n 4 -v --ids '40 41 42' 2>&1 >/dev/null | grep '^KV'
 done
