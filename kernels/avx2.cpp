@@ -59,7 +59,8 @@ struct Avx2 {
     const F cd = _mm256_add_ps(_mm256_permute2f128_ps(c, d, 0x20), _mm256_permute2f128_ps(c, d, 0x31));
     const __m256d ab2 = _mm256_castps_pd(ab);
     const __m256d cd2 = _mm256_castps_pd(cd);
-    F s = _mm256_add_ps(_mm256_castpd_ps(_mm256_unpacklo_pd(ab2, cd2)), _mm256_castpd_ps(_mm256_unpackhi_pd(ab2, cd2)));
+    F s = _mm256_add_ps(_mm256_castpd_ps(_mm256_unpacklo_pd(ab2, cd2)),
+                        _mm256_castpd_ps(_mm256_unpackhi_pd(ab2, cd2)));
     s = _mm256_add_ps(s, _mm256_movehdup_ps(s));  // a . c . b . d .
     const __m128 ac = _mm256_castps256_ps128(s);
     const __m128 bd = _mm256_extractf128_ps(s, 1);
@@ -100,19 +101,17 @@ struct Avx2 {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
   }
 
-  // e4m3 to f16: sign to bit 15, exponent and mantissa to bits 7 to 13, which makes every number, subnormal or
-  // not, 2^-8 of itself; the code of all ones becomes f16's NaN.
+  // e4m3 to f16: sign to bit 15, exponent and mantissa to bits 7 to 13, which makes every number, subnormal
+  // or not, 2^-8 of itself; the code of all ones becomes f16's NaN.
   static __m256i fp8_to_f16(__m128i codes) {
-    const __m256i high = _mm256_slli_epi16(_mm256_cvtepu8_epi16(codes), 8);
-    const __m256i bits = _mm256_and_si256(_mm256_srai_epi16(high, 1), _mm256_set1_epi16(~0x4000));
+    const __m256i shifted = _mm256_slli_epi16(_mm256_cvtepi8_epi16(codes), 7);  // the sign in bits 15 and 14
+    const __m256i bits = _mm256_and_si256(shifted, _mm256_set1_epi16(~0x4000));
     const __m256i magnitude = _mm256_and_si256(bits, _mm256_set1_epi16(0x3fff));
     const __m256i nan = _mm256_cmpeq_epi16(magnitude, _mm256_set1_epi16(0x3f80));
     return _mm256_or_si256(bits, _mm256_and_si256(nan, _mm256_set1_epi16(0x7e00)));
   }
 
-  static F scale_fp8(__m128i f16, F scale) {
-    return _mm256_mul_ps(_mm256_mul_ps(_mm256_cvtph_ps(f16), _mm256_set1_ps(256.0f)), scale);
-  }
+  static F scale_fp8(__m128i f16, F scale) { return _mm256_mul_ps(_mm256_cvtph_ps(f16), scale); }
 
   static F scale_integer(__m256i codes, const Group<Avx2>& group) {
     return _mm256_mul_ps(_mm256_sub_ps(_mm256_cvtepi32_ps(codes), group.zero), group.scale);

@@ -75,34 +75,34 @@ struct Avx512 {
   }
 
   static __m128i load128(const std::byte* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
-  static __m256i load256(const std::byte* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+  static __m256i load256(const std::byte* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  }
 
   static F widen_bf16(__m256i bits) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
   }
 
-  // e4m3 to f16: sign to bit 15, exponent and mantissa to bits 7 to 13, which makes every number, subnormal or
-  // not, 2^-8 of itself; the code of all ones becomes f16's NaN.
+  // e4m3 to f16: sign to bit 15, exponent and mantissa to bits 7 to 13, which makes every number, subnormal
+  // or not, 2^-8 of itself; the code of all ones becomes f16's NaN.
   static __m512i fp8_to_f16(__m256i codes) {
-    const __m512i high = _mm512_slli_epi16(_mm512_cvtepu8_epi16(codes), 8);
-    const __m512i bits = _mm512_and_si512(_mm512_srai_epi16(high, 1), _mm512_set1_epi16(~0x4000));
+    const __m512i shifted = _mm512_slli_epi16(_mm512_cvtepi8_epi16(codes), 7);  // the sign in bits 15 and 14
+    const __m512i bits = _mm512_and_si512(shifted, _mm512_set1_epi16(~0x4000));
     const __m512i magnitude = _mm512_and_si512(bits, _mm512_set1_epi16(0x3fff));
     const __mmask32 nan = _mm512_cmpeq_epi16_mask(magnitude, _mm512_set1_epi16(0x3f80));
     return _mm512_mask_mov_epi16(bits, nan, _mm512_set1_epi16(0x7e00));
   }
 
-  static F scale_fp8(__m256i f16, F scale) {
-    return _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtph_ps(f16), _mm512_set1_ps(256.0f)), scale);
-  }
+  static F scale_fp8(__m256i f16, F scale) { return _mm512_mul_ps(_mm512_cvtph_ps(f16), scale); }
 
   static F scale_int8(__m128i codes, const Group<Avx512>& group) {
     const F value = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(codes));
     return _mm512_mul_ps(_mm512_sub_ps(value, group.zero), group.scale);
   }
 
-  // 16 codes of 4 bits: 8 copies of them as 64 bits, each shifted on by one code, so that the codes of columns 0
-  // and 8, 1 and 9, ... stand lowest in lanes 0, 1, 2, 3, ... A permutation looks at the low 4 bits of a lane
-  // only, so it needs no mask to find the code's weight.
+  // 16 codes of 4 bits: 8 copies of them as 64 bits, each shifted on by one code, so that the codes of
+  // columns 0 and 8, 1 and 9, ... stand lowest in lanes 0, 1, 2, 3, ... A permutation looks at the low 4 bits
+  // of a lane only, so it needs no mask to find the code's weight.
   static F look_up_int4(const std::byte* p, F weights) {
     long long codes;
     std::memcpy(&codes, p, sizeof codes);

@@ -29,8 +29,8 @@ CpuidRegisters cpuid(unsigned leaf) {
   return r;
 }
 
-// The register state that the operating system saves, XCR0: bits 1 and 2 are the SSE and AVX registers, 5 to 7
-// those of AVX-512. A CPU may have instructions whose registers a context switch would lose.
+// The register state that the operating system saves, XCR0: bits 1 and 2 are the SSE and AVX registers, 5 to
+// 7 those of AVX-512. A CPU may have instructions whose registers a context switch would lose.
 std::uint64_t saved_state() {
   constexpr unsigned osxsave = 1u << 27;
   if (!(cpuid(1).ecx & osxsave)) return 0;
@@ -40,14 +40,17 @@ std::uint64_t saved_state() {
   return static_cast<std::uint64_t>(high) << 32 | low;
 }
 
-constexpr bool has_all(std::uint64_t value, std::uint64_t bits) { return (value & bits) == bits; }
+constexpr bool has_all(std::uint64_t value, std::uint64_t bits) {
+  return (value & bits) == bits;
+}
 
 bool has_avx2() {
   constexpr unsigned fma = 1u << 12;
   constexpr unsigned avx = 1u << 28;
   constexpr unsigned f16c = 1u << 29;
   constexpr unsigned avx2 = 1u << 5;
-  return has_all(saved_state(), 0x6) && has_all(cpuid(1).ecx, fma | avx | f16c) && has_all(cpuid(7).ebx, avx2);
+  return has_all(saved_state(), 0x6) && has_all(cpuid(1).ecx, fma | avx | f16c) &&
+         has_all(cpuid(7).ebx, avx2);
 }
 
 bool has_avx512() {
@@ -64,10 +67,10 @@ bool has_avx512() {
 std::span<const Isa> isas() {
   static const Isa list[] = {
 #if defined(__x86_64__)
-      {avx512_kernels, {"avx512", has_avx512(), "avx512f avx512bw avx512dq avx512vl"}},
-      {avx2_kernels, {"avx2", has_avx2(), "avx2 fma f16c"}},
+    {avx512_kernels, {"avx512", has_avx512(), "avx512f avx512bw avx512dq avx512vl"}},
+    {avx2_kernels, {"avx2", has_avx2(), "avx2 fma f16c"}},
 #endif
-      {scalar_kernels, {"scalar", true, ""}},
+    {scalar_kernels, {"scalar", true, ""}},
   };
   return list;
 }
@@ -100,9 +103,12 @@ std::size_t attention_scratch(std::size_t queries, std::size_t k_dim, std::size_
 
 std::size_t kv_row_bytes(KvFormat format, std::size_t width) {
   switch (format) {
-    case KvFormat::f32: return 4 * width;
-    case KvFormat::bf16: return 2 * width;
-    case KvFormat::int8: return width + sizeof(float) * ((width + kv_group - 1) / kv_group);
+    case KvFormat::f32:
+      return 4 * width;
+    case KvFormat::bf16:
+      return 2 * width;
+    case KvFormat::int8:
+      return width + sizeof(float) * ((width + kv_group - 1) / kv_group);
   }
   return 0;
 }

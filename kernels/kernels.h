@@ -32,7 +32,8 @@ inline constexpr std::size_t phase_count = 2;
 
 // A weight matrix [rows, cols] = [out_features, in_features] where it lies in the file.
 //   f32, f16, bf16   plain rows
-//   fp8_e4m3         DeepSeek's block format: W = value * scale[row / block_rows, col / block_cols]
+//   fp8_e4m3         DeepSeek's block format: W = value * scale[row / block_rows, col / block_cols]; vector
+//                    kernels overflow for scales of 2^120 and more
 //   int8, int4       compressed-tensors pack-quantized: value + offset (128 or 8) in little-endian int32
 //                    words, lowest bits first, rows padded to whole words; W = (value - zero) * scale of
 //                    the column's group; group = group_index ? group_index[col] : col / block_cols.
@@ -45,13 +46,13 @@ struct Matrix {
   Format scale_format = Format::f32;  // f32, f16 or bf16
   std::size_t rows = 0;
   std::size_t cols = 0;
-  std::size_t row_bytes = 0;            // from one row's values to the next's
-  const std::byte* values = nullptr;    // [rows, row_bytes]
-  const std::byte* scales = nullptr;    // [ceil(rows / block_rows), scale_cols]
-  std::size_t scale_cols = 0;           // scales in a row of blocks
-  std::size_t block_rows = 1;           // 128 for fp8, 1 for int4 and int8
-  std::size_t block_cols = 1;           // 128 for fp8, the group size for int4 and int8
-  const std::byte* zeros = nullptr;     // packed like values but along rows: [ceil(rows / per_word), scale_cols] int32
+  std::size_t row_bytes = 0;               // from one row's values to the next's
+  const std::byte* values = nullptr;       // [rows, row_bytes]
+  const std::byte* scales = nullptr;       // [ceil(rows / block_rows), scale_cols]
+  std::size_t scale_cols = 0;              // scales in a row of blocks
+  std::size_t block_rows = 1;              // 128 for fp8, 1 for int4 and int8
+  std::size_t block_cols = 1;              // 128 for fp8, the group size for int4 and int8
+  const std::byte* zeros = nullptr;        // int32 [ceil(rows / per_word), scale_cols]
   const std::byte* group_index = nullptr;  // int32 [cols]
 };
 
@@ -60,8 +61,8 @@ struct MatmulArgs {
   const Matrix* matrix = nullptr;
   std::size_t row_begin = 0;
   std::size_t row_end = 0;
-  const float* x = nullptr;           // [*, cols]
-  std::size_t x_stride = 0;           // elements
+  const float* x = nullptr;               // [*, cols]
+  std::size_t x_stride = 0;               // elements
   const std::uint32_t* x_rows = nullptr;  // row of x for each token; null: token t reads row t
   std::size_t tokens = 0;
   float* out = nullptr;  // row r of token t goes to out[t * out_stride + r - row_begin]
@@ -91,9 +92,10 @@ inline constexpr std::size_t attention_block = 32;
 // Positions after which a running softmax is closed and merged: the unit by which threads share a context.
 inline constexpr std::size_t attention_segment = 512;
 
-// How the KV cache stores a row of `width` numbers: f32, bf16, or int8 by groups of kv_group numbers, each an f32
-// scale (maximum / 127) and then its values, each plus 128; the last group may be short. So a row can be read from its front
-// without knowing its width. An int8 group that holds a NaN or an infinity reads back as NaN.
+// How the KV cache stores a row of `width` numbers: f32, bf16, or int8 by groups of kv_group numbers, each an
+// f32 scale (maximum / 127) and then its values, each plus 128; the last group may be short. So a row can be
+// read from its front without knowing its width. An int8 group that holds a NaN or an infinity reads back as
+// NaN.
 enum class KvFormat : std::uint8_t { f32, bf16, int8 };
 inline constexpr std::size_t kv_group = 32;
 
@@ -105,8 +107,9 @@ struct SoftmaxState {
 
 // Queries that share one key head, over positions [begin, end) inside one segment. Scores are
 // scale * (q . k); v_dim numbers of each value row are summed. A query q sees positions
-// [first[q], last[q]), cut to [begin, end); rows of keys and values are in KvFormat. A query that sees none of
-// them gets maximum = -infinity, sum = 0 and out = 0. What a query gets depends on its own positions alone.
+// [first[q], last[q]), cut to [begin, end); rows of keys and values are in KvFormat. A query that sees none
+// of them gets maximum = -infinity, sum = 0 and out = 0. What a query gets depends on its own positions
+// alone.
 struct AttentionArgs {
   const float* q = nullptr;  // [queries, k_dim]
   std::size_t q_stride = 0;

@@ -31,7 +31,9 @@ float f16_to_float(std::uint16_t bits) {
   return float_from_bits(sign | (exponent + 112) << 23 | mantissa << 13);
 }
 
-float bf16_to_float(std::uint16_t bits) { return float_from_bits(static_cast<std::uint32_t>(bits) << 16); }
+float bf16_to_float(std::uint16_t bits) {
+  return float_from_bits(static_cast<std::uint32_t>(bits) << 16);
+}
 
 // e4m3 without infinities: exponent bias 7, the code of all ones is NaN.
 float fp8_to_float(std::uint8_t bits) {
@@ -53,9 +55,12 @@ std::uint16_t float_to_bf16(float value) {
 // Number `index` of an array of plain numbers.
 float plain_number(Format format, const std::byte* array, std::size_t index) {
   switch (format) {
-    case Format::f16: return f16_to_float(load<std::uint16_t>(array + 2 * index));
-    case Format::bf16: return bf16_to_float(load<std::uint16_t>(array + 2 * index));
-    default: return load<float>(array + 4 * index);
+    case Format::f16:
+      return f16_to_float(load<std::uint16_t>(array + 2 * index));
+    case Format::bf16:
+      return bf16_to_float(load<std::uint16_t>(array + 2 * index));
+    default:
+      return load<float>(array + 4 * index);
   }
 }
 
@@ -245,6 +250,8 @@ constexpr Kernels table =
 
 }  // namespace
 
-const Kernels& scalar_kernels() { return table; }
+const Kernels& scalar_kernels() {
+  return table;
+}
 
 }  // namespace baleen::kernels

@@ -1,6 +1,7 @@
 // Attention by blocks of attention_block positions: keys and values of a block are widened once, then every
-// query folds the block into its running softmax. Lanes of scores are positions counted from the block's start
-// and positions a query does not see have weight 0, so its result does not depend on what else the call covers.
+// query folds the block into its running softmax. Lanes of scores are positions counted from the block's
+// start and positions a query does not see have weight 0, so its result does not depend on what else the call
+// covers.
 #pragma once
 
 #include "kernels/simd/elementwise.h"
@@ -15,7 +16,8 @@ constexpr std::size_t kv_group_bytes = sizeof(float) + kv_group;
 // out[0, padded(width)) = numbers [0, width) of a KV cache row, then zeros.
 template <class V>
 void widen_kv_row(KvFormat format, const std::byte* row, std::size_t width, float* out) {
-  const auto decode = [&]<Format stored>(const std::byte* values, std::size_t begin, std::size_t end, float scale) {
+  const auto decode = [&]<Format stored>(const std::byte* values, std::size_t begin, std::size_t end,
+                                         float scale) {
     const Group<V> group = {V::set1(scale), V::set1(128)};
     for (std::size_t i = begin; i < end; i += V::chunk) {
       const std::byte* at = values + value_bytes(stored, i - begin);
@@ -75,13 +77,14 @@ void score_block(const AttentionArgs& a, const KvBlock& block, Seen all, float* 
         x[i] = a.q + (q + i) * a.q_stride;
         out[i] = scores + (q + i) * attention_block + p;
       }
-      dot_rows<V>(block.keys + p * stride, stride, smaller(scratch_rows, all.last - p), a.k_dim, x, count, out, sums);
+      dot_rows<V>(block.keys + p * stride, stride, smaller(scratch_rows, all.last - p), a.k_dim, x, count,
+                  out, sums);
     }
   }
 }
 
-// Turns a query's scores into exp(score - maximum), 0 where it does not see; returns what the sums so far are to
-// be multiplied by. With every score at -infinity the shift is 0, so that exp gives 0 and not NaN.
+// Turns a query's scores into exp(score - maximum), 0 where it does not see; returns what the sums so far are
+// to be multiplied by. With every score at -infinity the shift is 0, so that exp gives 0 and not NaN.
 template <class V>
 float soften(float scale, Seen range, float* scores, SoftmaxState& state) {
   using F = typename V::F;
@@ -117,8 +120,8 @@ void attend_block(const AttentionArgs& a, const KvBlock& block, float* scores) {
       shares[i] = scores + (q + i) * attention_block + range.first;
       out[i] = a.out + (q + i) * a.out_stride;
     }
-    add_rows<V, T>(block.values + range.first * block.value_stride, block.value_stride, range.last - range.first,
-                   a.v_dim, shares, rescale, out);
+    add_rows<V, T>(block.values + range.first * block.value_stride, block.value_stride,
+                   range.last - range.first, a.v_dim, shares, rescale, out);
   };
   // Neighbours that see the same positions (heads of one token) share the loads of the value rows.
   constexpr std::size_t T = V::fused_tokens;
@@ -165,12 +168,14 @@ void attention(const AttentionArgs& a) {
   float* values = one_row ? keys : keys + attention_block * key_stride;
   float* scores = keys + attention_block * (key_stride + padded(a.v_dim));
   float* sums = scores + a.queries * attention_block;
-  for (std::size_t begin = a.begin / attention_block * attention_block; begin < a.end; begin += attention_block) {
+  for (std::size_t begin = a.begin / attention_block * attention_block; begin < a.end;
+       begin += attention_block) {
     const Seen all = seen_by_any(a, begin);
     for (std::size_t p = all.first; p < all.last; ++p) {
       widen_kv_row<V>(a.kv_format, a.keys + (begin + p) * a.key_row_bytes, a.k_dim, keys + p * key_stride);
       if (one_row) continue;
-      widen_kv_row<V>(a.kv_format, a.values + (begin + p) * a.value_row_bytes, a.v_dim, values + p * value_stride);
+      widen_kv_row<V>(a.kv_format, a.values + (begin + p) * a.value_row_bytes, a.v_dim,
+                      values + p * value_stride);
     }
     if (all.first >= all.last) continue;
     const KvBlock block = {begin, keys, values, value_stride};

@@ -6,8 +6,9 @@
 namespace baleen::kernels {
 namespace {
 
-// exp(x) = 2^n e^r with n = round(x / ln 2) and |r| <= ln(2) / 2; ln 2 in two parts, so that n times the first is
-// exact. Polynomial of Cephes' expf. NaN stays: min and max give their second operand when there is one.
+// exp(x) = 2^n e^r with n = round(x / ln 2) and |r| <= ln(2) / 2; ln 2 in two parts, so that n times the
+// first is exact. Polynomial of Cephes' expf. NaN stays: min and max give their second operand when there is
+// one.
 template <class V>
 typename V::F exp(typename V::F x) {
   using F = typename V::F;
@@ -59,7 +60,8 @@ void scale_by_gain(const float* x, const std::byte* gain, std::size_t width, flo
 }
 
 template <class V>
-void rms_norm(const float* x, const std::byte* gain, Format gain_format, std::size_t width, float eps, float* out) {
+void rms_norm(const float* x, const std::byte* gain, Format gain_format, std::size_t width, float eps,
+              float* out) {
   typename V::F squares = V::set1(0);
   for (std::size_t i = 0; i < width; i += V::lanes) {
     const typename V::F v = V::load(x + i, smaller(width - i, V::lanes));

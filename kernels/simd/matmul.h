@@ -1,5 +1,5 @@
-// Matrix products. A sum over columns is V::lanes sums, lane l over the columns l, l + lanes, ... ascending by
-// fused multiply-add, then V::sum's tree. Every path below keeps to that, so they agree bit for bit.
+// Matrix products. A sum over columns is V::lanes sums, lane l over the columns l, l + lanes, ... ascending
+// by fused multiply-add, then V::sum's tree. Every path below keeps to that, so they agree bit for bit.
 #pragma once
 
 #include "kernels/simd/rows.h"
@@ -39,8 +39,8 @@ void add_products(const float* rows, std::size_t stride, const float* const* x, 
 
 // out[t][r] = rows[r] . x[t] for T tokens and up to scratch_rows widened rows; sums is scratch for all lanes.
 template <class V, std::size_t T>
-void dot_rows(const float* rows, std::size_t stride, std::size_t count, std::size_t cols, const float* const* x,
-              float* const* out, float* sums) {
+void dot_rows(const float* rows, std::size_t stride, std::size_t count, std::size_t cols,
+              const float* const* x, float* const* out, float* sums) {
   constexpr std::size_t R = V::row_block;
   const std::size_t whole = count / R * R;
   for (std::size_t i = 0; i < count * T * V::lanes; i += V::lanes) V::store(sums + i, V::set1(0));
@@ -65,8 +65,8 @@ void dot_rows(const float* rows, std::size_t stride, std::size_t count, std::siz
 
 // The same for 1 to T tokens.
 template <class V, std::size_t T = V::token_block>
-void dot_rows(const float* rows, std::size_t stride, std::size_t count, std::size_t cols, const float* const* x,
-              std::size_t tokens, float* const* out, float* sums) {
+void dot_rows(const float* rows, std::size_t stride, std::size_t count, std::size_t cols,
+              const float* const* x, std::size_t tokens, float* const* out, float* sums) {
   if (tokens == T) {
     dot_rows<V, T>(rows, stride, count, cols, x, out, sums);
   } else if constexpr (T > 1) {
@@ -100,7 +100,8 @@ void matmul_widened(const MatmulArgs& a) {
   }
 }
 
-// Prefetches what R rows need at column c and prefetch_bytes; where these rows end, that is R rows further on.
+// Prefetches what R rows need at column c and prefetch_bytes; where these rows end, that is R rows further
+// on.
 template <class V, Format format, std::size_t R>
 [[gnu::always_inline]] inline void prefetch_rows(const Row<V, format>* row, const Matrix& m, std::size_t c) {
   std::size_t ahead = value_bytes(format, c) + prefetch_bytes;
@@ -109,6 +110,25 @@ template <class V, Format format, std::size_t R>
     for (std::size_t b = 0; b < value_bytes(format, V::chunk); b += 64) {
       __builtin_prefetch(row[r].values + ahead + b);
     }
+  });
+}
+
+// Adds the products of columns [whole, cols), less than a chunk of them and all in one group.
+template <class V, Format format, std::size_t R, std::size_t T>
+[[gnu::always_inline]] inline void add_last_columns(const Row<V, format>* row, std::size_t cols,
+                                                    std::size_t whole, std::size_t group,
+                                                    const float* const* x, typename V::F* sum) {
+  const std::size_t rest = cols - whole;
+  if (rest == 0) return;
+  unrolled<R>([&](auto r) {
+    typename V::F w[2];
+    decode_tail<V, format>(row[r].at(whole), rest, row[r].group(group), w);
+    unrolled<T>([&](auto t) {
+      const float* last = x[t] + whole;
+      typename V::F& s = sum[r * T + t];
+      s = V::fma(w[0], V::load(last, smaller(rest, V::lanes)), s);
+      if (rest > V::lanes) s = V::fma(w[1], V::load(last + V::lanes, rest - V::lanes), s);
+    });
   });
 }
 
@@ -132,9 +152,8 @@ void dot_stored_rows(const MatmulArgs& a, std::size_t first_row, std::size_t fir
     for (; c < end; c += V::chunk) {
       prefetch_rows<V, format, R>(row, m, c);
       F xs[2 * T];
-      unrolled<2 * T>([&](auto i) {
-        xs[i] = V::template to_order<format>(V::load(x[i / 2] + c + i % 2 * V::lanes));
-      });
+      unrolled<2 * T>(
+          [&](auto i) { xs[i] = V::template to_order<format>(V::load(x[i / 2] + c + i % 2 * V::lanes)); });
       unrolled<R>([&](auto r) {
         F w[2];
         V::template decode<format>(row[r].at(c), groups.of(r, g), w);
@@ -146,18 +165,7 @@ void dot_stored_rows(const MatmulArgs& a, std::size_t first_row, std::size_t fir
     }
   }
   unrolled<R * T>([&](auto i) { sum[i] = V::template from_order<format>(sum[i]); });
-  if (const std::size_t rest = m.cols - whole) {
-    unrolled<R>([&](auto r) {
-      F w[2];
-      decode_tail<V, format>(row[r].at(whole), rest, row[r].group(whole / step), w);
-      unrolled<T>([&](auto t) {
-        const float* last = x[t] + whole;
-        F& s = sum[r * T + t];
-        s = V::fma(w[0], V::load(last, smaller(rest, V::lanes)), s);
-        if (rest > V::lanes) s = V::fma(w[1], V::load(last + V::lanes, rest - V::lanes), s);
-      });
-    });
-  }
+  add_last_columns<V, format, R, T>(row, m.cols, whole, whole / step, x, sum);
   float* out = a.out + first_token * a.out_stride + first_row - a.row_begin;
   unrolled<R * T>([&](auto i) { out[i % T * a.out_stride + i / T] = V::sum(sum[i]); });
 }
@@ -187,8 +195,8 @@ void matmul(const MatmulArgs& a) {
   }
 }
 
-// out[t][c] = out[t][c] * factor[t] + sum over r < count of coefficients[t][r] * rows[r][c], r ascending, for T
-// tokens and all columns. rows are padded.
+// out[t][c] = out[t][c] * factor[t] + sum over r < count of coefficients[t][r] * rows[r][c], r ascending, for
+// T tokens and all columns. rows are padded.
 template <class V, std::size_t T>
 void add_rows(const float* rows, std::size_t stride, std::size_t count, std::size_t cols,
               const float* const* coefficients, const float* factor, float* const* out) {
@@ -204,14 +212,11 @@ void add_rows(const float* rows, std::size_t stride, std::size_t count, std::siz
       const float* row = rows + r * stride + c;
       unrolled<width>([&](auto v) {
         const F w = V::load(row + v * V::lanes);
-        unrolled<T>([&](auto t) {
-          sum[t * width + v] = V::fma(V::set1(coefficients[t][r]), w, sum[t * width + v]);
-        });
+        unrolled<T>(
+            [&](auto t) { sum[t * width + v] = V::fma(V::set1(coefficients[t][r]), w, sum[t * width + v]); });
       });
     }
-    unrolled<T * width>([&](auto i) {
-      V::store(out[i / width] + c + i % width * V::lanes, sum[i], lanes);
-    });
+    unrolled<T * width>([&](auto i) { V::store(out[i / width] + c + i % width * V::lanes, sum[i], lanes); });
   };
   std::size_t c = 0;
   for (; c + C * V::lanes <= cols; c += C * V::lanes) add.template operator()<C>(c, V::lanes);

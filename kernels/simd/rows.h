@@ -2,8 +2,10 @@
 // sets share, templates over a type V of the instruction set's file:
 //   V::F, V::lanes                 a vector of float32 and how many it holds
 //   V::load, store, fma, ...       one instruction or a few; load and store also take a count of lanes
-//   V::decode<format>              V::chunk (two vectors of) stored values, widened, in the order of lanes that
-//                                  suits the format; V::to_order and V::from_order<format> lead there and back
+//   V::decode<format>              V::chunk (two vectors of) stored values, widened, in the order of lanes
+//   that
+//                                  suits the format; V::to_order and V::from_order<format> lead there and
+//                                  back
 //   V::row_block, token_block      rows and tokens whose sums fill the registers
 //   V::fused_tokens                up to so many tokens share a widened vector without a trip through scratch
 // Everything is in unnamed namespaces and free of the standard library: a function emitted here is compiled
@@ -20,10 +22,15 @@
 namespace baleen::kernels {
 namespace {
 
-constexpr std::size_t smaller(std::size_t a, std::size_t b) { return a < b ? a : b; }
-constexpr std::size_t larger(std::size_t a, std::size_t b) { return a > b ? a : b; }
+constexpr std::size_t smaller(std::size_t a, std::size_t b) {
+  return a < b ? a : b;
+}
+constexpr std::size_t larger(std::size_t a, std::size_t b) {
+  return a > b ? a : b;
+}
 
-// unrolled<N>(f) calls f(0) ... f(N - 1) with constants, so that arrays indexed by them can live in registers.
+// unrolled<N>(f) calls f(0) ... f(N - 1) with constants, so that arrays indexed by them can live in
+// registers.
 template <std::size_t i>
 struct Index {
   constexpr operator std::size_t() const { return i; }
@@ -37,8 +44,12 @@ template <std::size_t N, class F, std::size_t i = 0>
   }
 }
 
-constexpr bool is_plain(Format f) { return f == Format::f32 || f == Format::f16 || f == Format::bf16; }
-constexpr bool is_integer(Format f) { return f == Format::int8 || f == Format::int4; }
+constexpr bool is_plain(Format f) {
+  return f == Format::f32 || f == Format::f16 || f == Format::bf16;
+}
+constexpr bool is_integer(Format f) {
+  return f == Format::int8 || f == Format::int4;
+}
 
 constexpr std::size_t value_bits(Format f) {
   if (f == Format::f32) return 32;
@@ -46,13 +57,20 @@ constexpr std::size_t value_bits(Format f) {
   return f == Format::int4 ? 4 : 8;
 }
 
-constexpr std::size_t value_bytes(Format f, std::size_t count) { return (count * value_bits(f) + 7) / 8; }
+constexpr std::size_t value_bytes(Format f, std::size_t count) {
+  return (count * value_bits(f) + 7) / 8;
+}
+
+// decode makes 2^-8 of an fp8 value; its scale makes up for it. (So scales from 2^120 on overflow.)
+constexpr float scale_factor(Format f) {
+  return f == Format::fp8_e4m3 ? 256.0f : 1.0f;
+}
 
 // What turns the stored values of one group of columns into weights: (value - zero) * scale.
 template <class V>
 struct Group {
-  typename V::F scale;
-  typename V::F zero;  // integer formats only
+  typename V::F scale;  // times scale_factor
+  typename V::F zero;   // integer formats only
 };
 
 // Bytes ahead of the loads to prefetch: a few hundred nanoseconds at the speed of memory.
@@ -83,7 +101,8 @@ struct Row {
   const std::byte* at(std::size_t col) const { return values + value_bytes(format, col); }
 
   Group<V> group(std::size_t g) const {
-    return {V::set1(scales ? V::number(scale_format, scales, g) : 1.0f), V::set1(zero(g))};
+    const float scale = scales ? V::number(scale_format, scales, g) : 1.0f;
+    return {V::set1(scale * scale_factor(format)), V::set1(zero(g))};
   }
 
   float zero(std::size_t g) const {
@@ -128,8 +147,9 @@ void decode_tail(const std::byte* values, std::size_t count, const Group<V>& gro
   out[1] = V::keep(out[1], count > V::lanes ? count - V::lanes : 0);
 }
 
-// The groups of R rows, widened V::chunk groups at a time: where groups are small, widening the scales one by one
-// would take longer than widening the values. Without stored zeros the zero is a constant that decode can fold.
+// The groups of R rows, widened V::chunk groups at a time: where groups are small, widening the scales one by
+// one would take longer than widening the values. Without stored zeros the zero is a constant that decode can
+// fold.
 template <class V, Format format, std::size_t R, bool stored_zeros>
 struct Groups {
   float scales[R * V::chunk];
@@ -146,6 +166,7 @@ struct Groups {
   }
 
   Group<V> of(std::size_t r, std::size_t g) const {
+    if constexpr (is_plain(format)) return Group<V>();
     const std::size_t at = g % V::chunk;
     const float zero = stored_zeros ? (zeros + at)[r * V::chunk] : Row<V, format>::offset;
     return {V::set1((scales + at)[r * V::chunk]), V::set1(zero)};
@@ -157,8 +178,8 @@ struct Groups {
     if (row.scales && row.scale_format == Format::f32) decode<Format::f32>(row.scales, g, count, wide);
     if (row.scales && row.scale_format == Format::f16) decode<Format::f16>(row.scales, g, count, wide);
     if (row.scales && row.scale_format == Format::bf16) decode<Format::bf16>(row.scales, g, count, wide);
-    V::store(scale, wide[0]);
-    V::store(scale + V::lanes, wide[1]);
+    V::store(scale, V::mul(wide[0], V::set1(scale_factor(format))));
+    V::store(scale + V::lanes, V::mul(wide[1], V::set1(scale_factor(format))));
   }
 
   template <Format stored>

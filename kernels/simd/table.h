@@ -25,7 +25,8 @@ Kernels make_table() {
 // In the order of enum Format.
 template <class V>
 Kernels table_of() {
-  return make_table<V, Format::f32, Format::f16, Format::bf16, Format::fp8_e4m3, Format::int8, Format::int4>();
+  return make_table<V, Format::f32, Format::f16, Format::bf16, Format::fp8_e4m3, Format::int8,
+                    Format::int4>();
 }
 
 }  // namespace

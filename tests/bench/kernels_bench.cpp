@@ -1,7 +1,7 @@
 // Speed of each kernel, instruction set and format. Decoding walks matrices too large for any cache, so it
-// measures how much of the memory's speed a kernel keeps; bytes_per_second counts stored weights and scales, and
-// read/... is a plain pass over the same memory. Prefill (many tokens on one matrix) counts 2 operations for a
-// weight and token. Each thread has its own rows, as in the program.
+// measures how much of the memory's speed a kernel keeps; bytes_per_second counts stored weights and scales,
+// and read/... is a plain pass over the same memory. Prefill (many tokens on one matrix) counts 2 operations
+// for a weight and token. Each thread has its own rows, as in the program.
 //
 //   kernels_bench --benchmark_filter='decode/avx512' --benchmark_min_time=1
 #include <benchmark/benchmark.h>
@@ -24,8 +24,8 @@ constexpr std::size_t format_bits[] = {32, 16, 16, 8, 8, 4};
 // Every thread's memory: enough that nothing of it is still cached when it comes round again.
 constexpr std::size_t stream_bytes = std::size_t{768} << 20;
 
-// Weight memory that all benchmarks read as their own format; any bits will do but NaN, infinity and denormals,
-// which bytes between 0x30 and 0x3f are in no format.
+// Weight memory that all benchmarks read as their own format; any bits will do but NaN, infinity and
+// denormals, which bytes between 0x30 and 0x3f are in no format.
 const std::byte* weight_memory(std::size_t bytes) {
   static const std::vector<std::byte> memory = [] {
     std::vector<std::byte> m(2 * stream_bytes + (std::size_t{64} << 20));
@@ -41,7 +41,8 @@ const std::byte* weight_memory(std::size_t bytes) {
 
 Matrix matrix_of(Format format, std::size_t rows, std::size_t cols, const std::byte* values) {
   const auto f = static_cast<std::size_t>(format);
-  Matrix m{.format = format, .rows = rows, .cols = cols, .row_bytes = cols * format_bits[f] / 8, .values = values};
+  Matrix m{
+      .format = format, .rows = rows, .cols = cols, .row_bytes = cols * format_bits[f] / 8, .values = values};
   if (format == Format::fp8_e4m3) {
     m.block_rows = m.block_cols = 128;
   } else if (format == Format::int8 || format == Format::int4) {
@@ -64,14 +65,21 @@ void decode(benchmark::State& state, const Kernels* kernels, Format format, std:
   const auto f = static_cast<std::size_t>(format);
   const auto tokens = static_cast<std::size_t>(state.range(0));
   const std::size_t rows = (std::size_t{16} << 20) * 8 / format_bits[f] / cols;
-  const std::byte* memory = weight_memory(2 * stream_bytes) + static_cast<std::size_t>(state.thread_index()) * stream_bytes;
+  const std::byte* memory =
+      weight_memory(2 * stream_bytes) + static_cast<std::size_t>(state.thread_index()) * stream_bytes;
   Matrix m = matrix_of(format, rows, cols, memory);
   const std::size_t bytes = rows * m.row_bytes + scale_bytes(m);
   const std::vector<float> x(tokens * cols, 0.5f);
   std::vector<float> out(tokens * rows);
   std::vector<float> scratch(matmul_scratch(cols));
-  const MatmulArgs args{.matrix = &m, .row_end = rows, .x = x.data(), .x_stride = cols, .tokens = tokens,
-                        .out = out.data(), .out_stride = rows, .scratch = scratch.data()};
+  const MatmulArgs args{.matrix = &m,
+                        .row_end = rows,
+                        .x = x.data(),
+                        .x_stride = cols,
+                        .tokens = tokens,
+                        .out = out.data(),
+                        .out_stride = rows,
+                        .scratch = scratch.data()};
   std::size_t offset = 0;
   for (auto _ : state) {
     m = matrix_of(format, rows, cols, memory + offset);
@@ -83,7 +91,8 @@ void decode(benchmark::State& state, const Kernels* kernels, Format format, std:
 }
 
 void read_memory(benchmark::State& state) {
-  const std::byte* memory = weight_memory(2 * stream_bytes) + static_cast<std::size_t>(state.thread_index()) * stream_bytes;
+  const std::byte* memory =
+      weight_memory(2 * stream_bytes) + static_cast<std::size_t>(state.thread_index()) * stream_bytes;
   constexpr std::size_t piece = std::size_t{16} << 20;
   std::size_t offset = 0;
   for (auto _ : state) {
@@ -100,19 +109,27 @@ void read_memory(benchmark::State& state) {
   state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations() * piece));
 }
 
-void prefill(benchmark::State& state, const Kernels* kernels, Format format, std::size_t rows, std::size_t cols) {
+void prefill(benchmark::State& state, const Kernels* kernels, Format format, std::size_t rows,
+             std::size_t cols) {
   const auto tokens = static_cast<std::size_t>(state.range(0));
   const Matrix m = matrix_of(format, rows, cols, weight_memory(stream_bytes));
   const std::vector<float> x(tokens * cols, 0.5f);
   std::vector<float> out(tokens * rows);
   std::vector<float> scratch(matmul_scratch(cols));
-  const MatmulArgs args{.matrix = &m, .row_end = rows, .x = x.data(), .x_stride = cols, .tokens = tokens,
-                        .out = out.data(), .out_stride = rows, .scratch = scratch.data()};
+  const MatmulArgs args{.matrix = &m,
+                        .row_end = rows,
+                        .x = x.data(),
+                        .x_stride = cols,
+                        .tokens = tokens,
+                        .out = out.data(),
+                        .out_stride = rows,
+                        .scratch = scratch.data()};
   for (auto _ : state) {
     kernels->matmul[static_cast<std::size_t>(Phase::prefill)][static_cast<std::size_t>(format)](args);
     benchmark::ClobberMemory();
   }
-  state.counters["flops"] = benchmark::Counter(2.0 * rows * cols * tokens, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["flops"] =
+      benchmark::Counter(2.0 * rows * cols * tokens, benchmark::Counter::kIsIterationInvariantRate);
 }
 
 void transposed(benchmark::State& state, const Kernels* kernels, Format format) {
@@ -126,9 +143,15 @@ void transposed(benchmark::State& state, const Kernels* kernels, Format format) 
   std::vector<float> scratch(matmul_scratch(cols));
   for (auto _ : state) {
     for (std::size_t head = 0; head < heads; ++head) {
-      kernels->matmul_transposed[static_cast<std::size_t>(format)](
-          {.matrix = &m, .row_begin = head * rows, .row_end = (head + 1) * rows, .x = x.data(), .x_stride = rows,
-           .tokens = tokens, .out = out.data(), .out_stride = cols, .scratch = scratch.data()});
+      kernels->matmul_transposed[static_cast<std::size_t>(format)]({.matrix = &m,
+                                                                    .row_begin = head * rows,
+                                                                    .row_end = (head + 1) * rows,
+                                                                    .x = x.data(),
+                                                                    .x_stride = rows,
+                                                                    .tokens = tokens,
+                                                                    .out = out.data(),
+                                                                    .out_stride = cols,
+                                                                    .scratch = scratch.data()});
     }
     benchmark::ClobberMemory();
   }
@@ -147,18 +170,33 @@ void attention(benchmark::State& state, const Kernels* kernels, KvFormat format)
   for (std::size_t i = 0; i < k_dim; ++i) latent[i] = 0.01f * static_cast<float>(i % 17);
   const std::size_t row_bytes = kv_row_bytes(format, k_dim);
   std::vector<std::byte> cache(context * row_bytes);
-  for (std::size_t p = 0; p < context; ++p) kernels->kv_store(format, latent.data(), k_dim, cache.data() + p * row_bytes);
+  for (std::size_t p = 0; p < context; ++p)
+    kernels->kv_store(format, latent.data(), k_dim, cache.data() + p * row_bytes);
   const std::vector<std::uint32_t> first(queries, 0);
   const std::vector<std::uint32_t> last(queries, static_cast<std::uint32_t>(context));
   std::vector<SoftmaxState> softmax(queries);
   std::vector<float> out(queries * v_dim);
   std::vector<float> scratch(attention_scratch(queries, k_dim, v_dim));
   for (auto _ : state) {
-    kernels->attention({.q = q.data(), .q_stride = k_dim, .queries = queries, .first = first.data(),
-                        .last = last.data(), .kv_format = format, .keys = cache.data(), .key_row_bytes = row_bytes,
-                        .k_dim = k_dim, .values = cache.data(), .value_row_bytes = row_bytes, .v_dim = v_dim,
-                        .begin = 0, .end = context, .scale = 0.07f, .state = softmax.data(), .out = out.data(),
-                        .out_stride = v_dim, .scratch = scratch.data()});
+    kernels->attention({.q = q.data(),
+                        .q_stride = k_dim,
+                        .queries = queries,
+                        .first = first.data(),
+                        .last = last.data(),
+                        .kv_format = format,
+                        .keys = cache.data(),
+                        .key_row_bytes = row_bytes,
+                        .k_dim = k_dim,
+                        .values = cache.data(),
+                        .value_row_bytes = row_bytes,
+                        .v_dim = v_dim,
+                        .begin = 0,
+                        .end = context,
+                        .scale = 0.07f,
+                        .state = softmax.data(),
+                        .out = out.data(),
+                        .out_stride = v_dim,
+                        .scratch = scratch.data()});
     benchmark::ClobberMemory();
   }
   state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations() * cache.size()));
@@ -173,7 +211,8 @@ void elementwise(benchmark::State& state, const Kernels* kernels, bool norm) {
   std::vector<float> out(width);
   for (auto _ : state) {
     if (norm) {
-      kernels->rms_norm(x.data(), reinterpret_cast<const std::byte*>(y.data()), Format::f32, width, 1e-6f, out.data());
+      kernels->rms_norm(x.data(), reinterpret_cast<const std::byte*>(y.data()), Format::f32, width, 1e-6f,
+                        out.data());
     } else {
       std::memcpy(out.data(), x.data(), width * sizeof(float));
       kernels->silu_mul(out.data(), y.data(), width);
@@ -189,18 +228,32 @@ void register_isa(const Kernels* kernels) {
     const auto format = static_cast<Format>(f);
     const std::string name = isa + "/" + format_names[f];
     for (const std::size_t cols : {std::size_t{7168}, std::size_t{2048}}) {
-      benchmark::RegisterBenchmark(("decode/" + name + "/cols:" + std::to_string(cols)).c_str(), decode, kernels, format, cols)
-          ->ArgName("tokens")->Arg(1)->Arg(4)->ThreadRange(1, 2)->UseRealTime();
+      benchmark::RegisterBenchmark(("decode/" + name + "/cols:" + std::to_string(cols)).c_str(), decode,
+                                   kernels, format, cols)
+          ->ArgName("tokens")
+          ->Arg(1)
+          ->Arg(4)
+          ->ThreadRange(1, 2)
+          ->UseRealTime();
     }
     benchmark::RegisterBenchmark(("prefill/" + name).c_str(), prefill, kernels, format, 2048, 7168)
-        ->ArgName("tokens")->Arg(16)->Arg(128)->UseRealTime();
+        ->ArgName("tokens")
+        ->Arg(16)
+        ->Arg(128)
+        ->UseRealTime();
     benchmark::RegisterBenchmark(("transposed/" + name).c_str(), transposed, kernels, format)
-        ->ArgName("tokens")->Arg(1)->Arg(16)->UseRealTime();
+        ->ArgName("tokens")
+        ->Arg(1)
+        ->Arg(16)
+        ->UseRealTime();
   }
   for (const auto& [kv, kv_name] : {std::pair{KvFormat::f32, "f32"}, std::pair{KvFormat::bf16, "bf16"},
                                     std::pair{KvFormat::int8, "int8"}}) {
     benchmark::RegisterBenchmark(("attention/" + isa + "/" + kv_name).c_str(), attention, kernels, kv)
-        ->ArgNames({"queries", "context"})->Args({1, 4096})->Args({128, 512})->UseRealTime();
+        ->ArgNames({"queries", "context"})
+        ->Args({1, 4096})
+        ->Args({128, 512})
+        ->UseRealTime();
   }
   benchmark::RegisterBenchmark(("rms_norm/" + isa).c_str(), elementwise, kernels, true);
   benchmark::RegisterBenchmark(("silu_mul/" + isa).c_str(), elementwise, kernels, false);

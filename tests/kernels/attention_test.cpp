@@ -1,5 +1,5 @@
-// Attention and the KV cache's rows: against softmax in double, and against itself, as a query's result must not
-// depend on the other queries and positions of a call.
+// Attention and the KV cache's rows: against softmax in double, and against itself, as a query's result must
+// not depend on the other queries and positions of a call.
 #include "kernels/support.h"
 
 namespace baleen::kernels {
@@ -27,16 +27,30 @@ struct Cache {
 };
 
 // What `width` stored numbers read back as: attention over this row alone, whose only weight is 1.
-std::vector<float> read_back(const Kernels& kernels, KvFormat format, const std::byte* row, std::size_t width) {
+std::vector<float> read_back(const Kernels& kernels, KvFormat format, const std::byte* row,
+                             std::size_t width) {
   const float zero = 0;
   const std::uint32_t first = 0;
   const std::uint32_t last = 1;
   SoftmaxState state;
   std::vector<float> out(width);
   std::vector<float> scratch(attention_scratch(1, 1, width));
-  kernels.attention({.q = &zero, .q_stride = 1, .queries = 1, .first = &first, .last = &last, .kv_format = format,
-                     .keys = row, .k_dim = 1, .values = row, .v_dim = width, .begin = 0, .end = 1, .state = &state,
-                     .out = out.data(), .out_stride = width, .scratch = scratch.data()});
+  kernels.attention({.q = &zero,
+                     .q_stride = 1,
+                     .queries = 1,
+                     .first = &first,
+                     .last = &last,
+                     .kv_format = format,
+                     .keys = row,
+                     .k_dim = 1,
+                     .values = row,
+                     .v_dim = width,
+                     .begin = 0,
+                     .end = 1,
+                     .state = &state,
+                     .out = out.data(),
+                     .out_stride = width,
+                     .scratch = scratch.data()});
   return out;
 }
 
@@ -53,17 +67,30 @@ struct Call {
   float scale = 0.2f;
 };
 
-Result attend(const Kernels& kernels, const Call& call, const Cache& keys, std::size_t k_dim, const Cache& values,
-              std::size_t v_dim) {
+Result attend(const Kernels& kernels, const Call& call, const Cache& keys, std::size_t k_dim,
+              const Cache& values, std::size_t v_dim) {
   const std::size_t queries = call.first.size();
   Result result{std::vector<SoftmaxState>(queries), std::vector<float>(queries * v_dim, nan)};
   std::vector<float> scratch(attention_scratch(queries, k_dim, v_dim));
-  kernels.attention({.q = call.q.data(), .q_stride = k_dim, .queries = queries, .first = call.first.data(),
-                     .last = call.last.data(), .kv_format = keys.format, .keys = keys.bytes.data(),
-                     .key_row_bytes = keys.row_bytes, .k_dim = k_dim, .values = values.bytes.data(),
-                     .value_row_bytes = values.row_bytes, .v_dim = v_dim, .begin = call.begin, .end = call.end,
-                     .scale = call.scale, .state = result.state.data(), .out = result.out.data(),
-                     .out_stride = v_dim, .scratch = scratch.data()});
+  kernels.attention({.q = call.q.data(),
+                     .q_stride = k_dim,
+                     .queries = queries,
+                     .first = call.first.data(),
+                     .last = call.last.data(),
+                     .kv_format = keys.format,
+                     .keys = keys.bytes.data(),
+                     .key_row_bytes = keys.row_bytes,
+                     .k_dim = k_dim,
+                     .values = values.bytes.data(),
+                     .value_row_bytes = values.row_bytes,
+                     .v_dim = v_dim,
+                     .begin = call.begin,
+                     .end = call.end,
+                     .scale = call.scale,
+                     .state = result.state.data(),
+                     .out = result.out.data(),
+                     .out_stride = v_dim,
+                     .scratch = scratch.data()});
   return result;
 }
 
@@ -83,11 +110,13 @@ bool same_query(const Result& a, std::size_t i, const Result& b, std::size_t j, 
   return equal;
 }
 
-// Softmax in double. A score is a float32 sum of k_dim products, off by at most delta = scale * (k_dim + 2) * 2^-24
-// * sum |q k|; so a weight is off by the factor e^(2 delta) at most (its own score and the maximum), and besides
-// by the roundings of exp and of the sums over positions.
-void check_softmax(const Call& call, const Result& result, std::size_t query, const std::vector<std::vector<float>>& keys,
-                   const std::vector<std::vector<float>>& values, std::size_t k_dim, std::size_t v_dim) {
+// Softmax in double. A score is a float32 sum of k_dim products, off by at most delta = scale * (k_dim + 2) *
+// 2^-24
+// * sum |q k|; so a weight is off by the factor e^(2 delta) at most (its own score and the maximum), and
+// besides by the roundings of exp and of the sums over positions.
+void check_softmax(const Call& call, const Result& result, std::size_t query,
+                   const std::vector<std::vector<float>>& keys, const std::vector<std::vector<float>>& values,
+                   std::size_t k_dim, std::size_t v_dim) {
   const std::size_t begin = std::max<std::size_t>(call.begin, call.first[query]);
   const std::size_t end = std::min<std::size_t>(call.end, call.last[query]);
   if (begin >= end) {
@@ -136,14 +165,16 @@ void for_each_isa(const Test& test) {
 }
 
 TEST_CASE("kv_store: f32 and bf16 rows") {
-  const std::vector<float> row = {0.0f, -0.0f, 1.0f, 1.00390625f, 1.01171875f, -3.0e38f, 3.4e38f, 1e-45f, infinity, -infinity, nan};
+  const std::vector<float> row = {0.0f,    -0.0f,  1.0f,     1.00390625f, 1.01171875f, -3.0e38f,
+                                  3.4e38f, 1e-45f, infinity, -infinity,   nan};
   for_each_isa([&](const Kernels& kernels) {
     std::vector<std::byte> bytes(row.size() * 4);
     kernels.kv_store(KvFormat::f32, row.data(), row.size(), bytes.data());
     CHECK(std::memcmp(bytes.data(), row.data(), bytes.size()) == 0);
     kernels.kv_store(KvFormat::bf16, row.data(), row.size(), bytes.data());
     // Halfway cases go to the even neighbour, beyond the largest number lies infinity, NaN stays.
-    const std::vector<std::uint16_t> expected = {0x0000, 0x8000, 0x3f80, 0x3f80, 0x3f82, 0xff62, 0x7f80, 0x0000, 0x7f80, 0xff80};
+    const std::vector<std::uint16_t> expected = {0x0000, 0x8000, 0x3f80, 0x3f80, 0x3f82,
+                                                 0xff62, 0x7f80, 0x0000, 0x7f80, 0xff80};
     CHECK(std::memcmp(bytes.data(), expected.data(), expected.size() * 2) == 0);
     CHECK(std::isnan(read_back(kernels, KvFormat::bf16, bytes.data() + 20, 1)[0]));
   });
@@ -159,7 +190,8 @@ TEST_CASE("kv_store: int8 rows are within half a step of maximum / 127 of each g
       const auto back = read_back(kernels, KvFormat::int8, bytes.data(), width);
       for (std::size_t i = 0; i < width; ++i) {
         float maximum = 0;
-        for (std::size_t k = i / kv_group * kv_group; k < std::min(width, (i / kv_group + 1) * kv_group); ++k) {
+        for (std::size_t k = i / kv_group * kv_group; k < std::min(width, (i / kv_group + 1) * kv_group);
+             ++k) {
           maximum = std::max(maximum, std::fabs(row[k]));
         }
         CHECK(std::fabs(back[i] - row[i]) <= maximum / 127 * 0.5001f);
@@ -216,7 +248,8 @@ TEST_CASE("attention: softmax of the positions each query sees") {
         for_each_isa([&](const Kernels& kernels) {
           INFO("k_dim " << k_dim << " v_dim " << v_dim);
           const Result result = attend(kernels, call, keys, k_dim, values, v_dim);
-          for (std::size_t q = 0; q < call.first.size(); ++q) check_softmax(call, result, q, k, v, k_dim, v_dim);
+          for (std::size_t q = 0; q < call.first.size(); ++q)
+            check_softmax(call, result, q, k, v, k_dim, v_dim);
         });
       }
     }
@@ -249,7 +282,8 @@ TEST_CASE("attention: a query's result does not depend on the call's other queri
         rest.first.erase(rest.first.begin(), rest.first.begin() + static_cast<std::ptrdiff_t>(split));
         rest.last.erase(rest.last.begin(), rest.last.begin() + static_cast<std::ptrdiff_t>(split));
         const Result part = attend(kernels, rest, keys, k_dim, values, v_dim);
-        for (std::size_t q = split; q < call.first.size(); ++q) CHECK(same_query(together, q, part, q - split, v_dim));
+        for (std::size_t q = split; q < call.first.size(); ++q)
+          CHECK(same_query(together, q, part, q - split, v_dim));
       }
     });
   }

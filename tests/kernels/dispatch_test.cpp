@@ -19,7 +19,8 @@ TEST_CASE("find_kernels: a name gives its own table, auto the best, anything els
     if (!best) best = kernels;
   }
   CHECK(find_kernels("auto") == best);
-  for (const char* name : {"", "AVX2", "avx", "avx5120", "neon9", "scalar "}) CHECK(find_kernels(name) == nullptr);
+  for (const char* name : {"", "AVX2", "avx", "avx5120", "neon9", "scalar "})
+    CHECK(find_kernels(name) == nullptr);
 }
 
 TEST_CASE("a forced table holds its own kernels, and every entry is set") {

@@ -27,9 +27,11 @@ TEST_CASE("rms_norm: any width, gain format and alignment, in place or not") {
         kernels.rms_norm(in_place.data(), gain.view.values, format, width, 1e-6f, in_place.data());
         std::size_t wrong = 0;
         for (std::size_t i = 0; i < width; ++i) {
-          // The sum of width squares is off by width * 2^-24 at most, its root by half of that; four roundings.
+          // The sum of width squares is off by width * 2^-24 at most, its root by half of that; four
+          // roundings.
           const double expected = static_cast<double>(x[i]) * inverse * g[i];
-          wrong += std::fabs(out[i] - expected) > std::fabs(expected) * (static_cast<double>(width) / 2 + 8) * 0x1p-24;
+          wrong += std::fabs(out[i] - expected) >
+                   std::fabs(expected) * (static_cast<double>(width) / 2 + 8) * 0x1p-24;
           wrong += !same(out[i], in_place[i]);
         }
         CHECK(wrong == 0);

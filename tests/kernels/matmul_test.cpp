@@ -1,5 +1,5 @@
-// Matrix products of every instruction set against the scalar's, and against themselves: an output is the same
-// to the bit whichever rows and tokens are asked for with it.
+// Matrix products of every instruction set against the scalar's, and against themselves: an output is the
+// same to the bit whichever rows and tokens are asked for with it.
 #include "kernels/support.h"
 
 namespace baleen::kernels {
@@ -7,7 +7,8 @@ namespace {
 
 // Arguments of a product with scratch of their own.
 struct Product {
-  Product(const Matrix& m, const float* activations, std::size_t stride, std::size_t token_count) : scratch(matmul_scratch(m.cols)) {
+  Product(const Matrix& m, const float* activations, std::size_t stride, std::size_t token_count)
+      : scratch(matmul_scratch(m.cols)) {
     args = {.matrix = &m, .row_end = m.rows, .x = activations, .x_stride = stride, .tokens = token_count};
   }
 
@@ -40,8 +41,8 @@ std::vector<float> scalar_row(const Matrix& m, std::size_t row) {
   return w;
 }
 
-void check_close(const Matrix& m, const std::vector<float>& x, std::size_t stride, const std::vector<float>& out,
-                 const std::vector<float>& expected) {
+void check_close(const Matrix& m, const std::vector<float>& x, std::size_t stride,
+                 const std::vector<float>& out, const std::vector<float>& expected) {
   std::size_t wrong = 0;
   for (std::size_t r = 0; r < m.rows; ++r) {
     const auto w = scalar_row(m, r);
@@ -63,7 +64,8 @@ std::size_t count_different(const std::vector<float>& a, const std::vector<float
 std::vector<std::size_t> widths() {
   std::vector<std::size_t> list;
   for (std::size_t n = 1; n <= 70; ++n) list.push_back(n);
-  for (const std::size_t n : {127, 128, 129, 130, 131, 511, 512, 513, 1023, 1024, 1025, 2049, 2080}) list.push_back(n);
+  for (const std::size_t n : {127, 128, 129, 130, 131, 511, 512, 513, 1023, 1024, 1025, 2049, 2080})
+    list.push_back(n);
   return list;
 }
 
@@ -99,7 +101,8 @@ TEST_CASE("matmul: close to scalar, and independent of the rows and tokens asked
         std::size_t different = 0;
         for (std::size_t n = 1; n <= 7; ++n) {
           const auto few = Product(m.view, x.data(), stride, n).run(kernels);
-          different += count_different(few, {together.begin(), together.begin() + static_cast<std::ptrdiff_t>(n * rows)});
+          different += count_different(
+              few, {together.begin(), together.begin() + static_cast<std::ptrdiff_t>(n * rows)});
         }
         for (std::size_t begin = 0; begin < rows; begin += 2) {
           for (const std::size_t n : {std::size_t{1}, std::size_t{7}}) {
@@ -196,8 +199,15 @@ std::vector<float> transposed(const Kernels& kernels, const Matrix& m, std::size
                               const float* x, std::size_t stride, std::size_t tokens) {
   std::vector<float> scratch(matmul_scratch(m.cols));
   std::vector<float> out(tokens * m.cols, nan);
-  const TransposedArgs args{.matrix = &m, .row_begin = begin, .row_end = end, .x = x, .x_stride = stride,
-                            .tokens = tokens, .out = out.data(), .out_stride = m.cols, .scratch = scratch.data()};
+  const TransposedArgs args{.matrix = &m,
+                            .row_begin = begin,
+                            .row_end = end,
+                            .x = x,
+                            .x_stride = stride,
+                            .tokens = tokens,
+                            .out = out.data(),
+                            .out_stride = m.cols,
+                            .scratch = scratch.data()};
   kernels.matmul_transposed[index_of(m.format)](args);
   return out;
 }
@@ -229,7 +239,8 @@ TEST_CASE("matmul_transposed: close to scalar, independent of the tokens asked f
           }
           CHECK(wrong == 0);
           for (std::size_t t = 0; t < tokens; ++t) {
-            const auto alone = transposed(kernels, m.view, begin, begin + count, x.data() + t * rows, rows, 1);
+            const auto alone =
+                transposed(kernels, m.view, begin, begin + count, x.data() + t * rows, rows, 1);
             const auto from = together.begin() + static_cast<std::ptrdiff_t>(t * cols);
             CHECK(count_different(alone, {from, from + static_cast<std::ptrdiff_t>(cols)}) == 0);
           }

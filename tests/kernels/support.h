@@ -16,9 +16,11 @@
 
 namespace baleen::kernels {
 
-inline constexpr Format all_formats[] = {Format::f32, Format::f16, Format::bf16, Format::fp8_e4m3, Format::int8,
-                                         Format::int4};
-inline constexpr std::size_t index_of(Format format) { return static_cast<std::size_t>(format); }
+inline constexpr Format all_formats[] = {Format::f32,      Format::f16,  Format::bf16,
+                                         Format::fp8_e4m3, Format::int8, Format::int4};
+inline constexpr std::size_t index_of(Format format) {
+  return static_cast<std::size_t>(format);
+}
 inline constexpr float infinity = std::numeric_limits<float>::infinity();
 inline constexpr float nan = std::numeric_limits<float>::quiet_NaN();
 
@@ -36,7 +38,9 @@ void for_each_vector_isa(const Test& test) {
   }
 }
 
-inline const Kernels& scalar() { return *find_kernels("scalar"); }
+inline const Kernels& scalar() {
+  return *find_kernels("scalar");
+}
 
 inline std::uint32_t bits_of(float value) {
   std::uint32_t bits;
@@ -45,7 +49,9 @@ inline std::uint32_t bits_of(float value) {
 }
 
 // The same number, the sign of zero included; any NaN equals any other.
-inline bool same(float a, float b) { return (std::isnan(a) && std::isnan(b)) || bits_of(a) == bits_of(b); }
+inline bool same(float a, float b) {
+  return (std::isnan(a) && std::isnan(b)) || bits_of(a) == bits_of(b);
+}
 
 inline std::vector<float> random_floats(std::size_t count, unsigned seed) {
   std::mt19937 random(seed);
@@ -55,7 +61,8 @@ inline std::vector<float> random_floats(std::size_t count, unsigned seed) {
   return values;
 }
 
-// Bytes that begin at an odd address, with nothing allocated behind them: a read past the end is ASan's to find.
+// Bytes that begin at an odd address, with nothing allocated behind them: a read past the end is ASan's to
+// find.
 class OddBytes {
  public:
   explicit OddBytes(std::size_t size = 0) : bytes_(size + 1) {}
@@ -175,8 +182,8 @@ inline std::vector<Shape> all_shapes(std::size_t rows, std::size_t cols) {
       shapes.push_back({Format::fp8_e4m3, rows, cols, scale, block, block});
     }
     for (const Format format : {Format::int8, Format::int4}) {
-      for (const std::size_t group : {std::size_t{16}, std::size_t{24}, std::size_t{32}, std::size_t{64},
-                                      std::size_t{128}, cols}) {
+      for (const std::size_t group :
+           {std::size_t{16}, std::size_t{24}, std::size_t{32}, std::size_t{64}, std::size_t{128}, cols}) {
         shapes.push_back({format, rows, cols, scale, 1, group});
         shapes.push_back({format, rows, cols, scale, 1, group, true});
         shapes.push_back({format, rows, cols, scale, 1, group, true, true});
@@ -192,8 +199,8 @@ inline std::string describe(const Shape& s) {
   std::string text = names[index_of(s.format)];
   text += " [" + std::to_string(s.rows) + ", " + std::to_string(s.cols) + "]";
   if (s.block_cols) {
-    text += std::string(" scales ") + names[index_of(s.scale_format)] + " by " + std::to_string(s.block_rows) + "x" +
-            std::to_string(s.block_cols);
+    text += std::string(" scales ") + names[index_of(s.scale_format)] + " by " +
+            std::to_string(s.block_rows) + "x" + std::to_string(s.block_cols);
   }
   if (s.zeros) text += " zeros";
   if (s.group_index) text += " group_index";
