@@ -29,7 +29,11 @@ constexpr SizeKey deepseek_v3_sizes[] = {
     {"n_group", &Config::n_group, 8, experts},
     {"topk_group", &Config::topk_group, 4, experts},
     // transformers' default is 1, but a checkpoint that does not say so has none.
-    {"num_nextn_predict_layers", &Config::num_nextn_predict_layers, 0, {0, max_layers}, IfNull::zero,
+    {"num_nextn_predict_layers",
+     &Config::num_nextn_predict_layers,
+     0,
+     {0, max_layers},
+     IfNull::zero,
      "num_mtp_layers"},
 };
 
@@ -114,17 +118,16 @@ constexpr AllowedValues silu{"hidden_act", {"\"silu\"", "\"swish\""}};  // two n
 // transformers ignores scoring_func, topk_method (V3) and moe_layer_freq; the authors' code does not.
 constexpr AllowedValues deepseek_v3_allowed[] = {
     silu, {"scoring_func", {"\"sigmoid\""}}, {"topk_method", {"\"noaux_tc\""}}, {"moe_layer_freq", {"1"}}};
-constexpr AllowedValues deepseek_v2_allowed[] = {
-    silu,
-    {"scoring_func", {"\"softmax\""}},
-    {"topk_method", {"\"greedy\"", "\"group_limited_greedy\""}},
-    {"moe_layer_freq", {"1"}},
-    {"mlp_bias", {"false"}}};
+constexpr AllowedValues deepseek_v2_allowed[] = {silu,
+                                                 {"scoring_func", {"\"softmax\""}},
+                                                 {"topk_method", {"\"greedy\"", "\"group_limited_greedy\""}},
+                                                 {"moe_layer_freq", {"1"}},
+                                                 {"mlp_bias", {"false"}}};
 constexpr AllowedValues plain_allowed[] = {silu};
 
 constexpr TopkMethodName noaux_tc[] = {{"noaux_tc", TopkMethod::noaux_tc}};
-constexpr TopkMethodName deepseek_v2_methods[] = {
-    {"greedy", TopkMethod::greedy}, {"group_limited_greedy", TopkMethod::group_limited_greedy}};
+constexpr TopkMethodName deepseek_v2_methods[] = {{"greedy", TopkMethod::greedy},
+                                                  {"group_limited_greedy", TopkMethod::group_limited_greedy}};
 constexpr TopkMethodName greedy[] = {{"greedy", TopkMethod::greedy}};
 
 constexpr Architecture deepseek_v3 = {
@@ -204,6 +207,8 @@ constexpr Architecture all[] = {
 
 }  // namespace
 
-std::span<const Architecture> architectures() { return all; }
+std::span<const Architecture> architectures() {
+  return all;
+}
 
 }  // namespace baleen

@@ -92,10 +92,11 @@ std::vector<std::string> safetensors_files(const fs::path& dir) {
   }
   if (error) throw_system_error(dir, "", error.value());
   if (names.empty())
-    throw FormatError(dir.string(), other.empty() ? "no weights here, expected model.safetensors, or shards with " +
-                                                        std::string(index_name)
-                                                  : "no *.safetensors here, only " + other +
-                                                        " or the like; only safetensors are read");
+    throw FormatError(
+        dir.string(),
+        other.empty()
+            ? "no weights here, expected model.safetensors, or shards with " + std::string(index_name)
+            : "no *.safetensors here, only " + other + " or the like; only safetensors are read");
   std::sort(names.begin(), names.end());
   return names;
 }
@@ -223,8 +224,14 @@ const Tensor* Checkpoint::find(std::string_view name) const {
   return slot.index_plus_one == 0 ? nullptr : &state_->tensors[slot.index_plus_one - 1];
 }
 
-std::span<const Tensor> Checkpoint::tensors() const { return state_->tensors; }
-std::uint64_t Checkpoint::bytes() const { return state_->bytes; }
-std::size_t Checkpoint::files() const { return state_->files.size(); }
+std::span<const Tensor> Checkpoint::tensors() const {
+  return state_->tensors;
+}
+std::uint64_t Checkpoint::bytes() const {
+  return state_->bytes;
+}
+std::size_t Checkpoint::files() const {
+  return state_->files.size();
+}
 
 }  // namespace baleen

@@ -15,9 +15,23 @@
 
 namespace baleen {
 
-enum class DType : std::uint8_t { f64, f32, f16, bf16, f8_e4m3, f8_e5m2, f8_e8m0, i64, i32, i16, i8, u8, boolean };
+enum class DType : std::uint8_t {
+  f64,
+  f32,
+  f16,
+  bf16,
+  f8_e4m3,
+  f8_e5m2,
+  f8_e8m0,
+  i64,
+  i32,
+  i16,
+  i8,
+  u8,
+  boolean
+};
 
-std::string_view dtype_name(DType);       // as safetensors spells it: "BF16"
+std::string_view dtype_name(DType);  // as safetensors spells it: "BF16"
 std::size_t dtype_bytes(DType);
 
 // Dimensions of a tensor, outermost first; safetensors allows more, model weights have at most four.
@@ -25,14 +39,14 @@ struct Shape {
   std::array<std::uint64_t, 4> dim{};
   std::uint8_t rank = 0;
 };
-std::string to_string(const Shape&);      // "[256, 7168]"
+std::string to_string(const Shape&);  // "[256, 7168]"
 bool operator==(const Shape&, const Shape&);
 
 // One tensor where it lies in its file. Non-owning: valid while the Checkpoint lives. `data` has any
 // alignment.
 struct Tensor {
   std::string_view name;
-  std::string_view file;                  // file name without folder
+  std::string_view file;  // file name without folder
   DType dtype = DType::f32;
   Shape shape;
   const std::byte* data = nullptr;

@@ -77,8 +77,8 @@ std::size_t ConfigReader::fallback(const SizeKey& row) const {
   const std::size_t heads = std::max<std::size_t>(config_.num_attention_heads, 1);
   if (config_.hidden_size % heads != 0)
     fields_.problem("hidden_size", std::to_string(config_.hidden_size) +
-                                       ", expected a multiple of num_attention_heads " + std::to_string(heads) +
-                                       ", as no head_dim is given");
+                                       ", expected a multiple of num_attention_heads " +
+                                       std::to_string(heads) + ", as no head_dim is given");
   return config_.hidden_size / heads;
 }
 
@@ -169,8 +169,8 @@ void ConfigReader::read_layers() {
   const std::size_t layers = config_.num_hidden_layers;
   config_.is_moe_layer.assign(layers, true);
   if (arch_.moe_layers == MoeLayers::behind_first_k_dense) {
-    const std::size_t dense = fields_.whole("first_k_dense_replace", 0, max_layers)
-                                  .value_or(arch_.first_k_dense_replace);
+    const std::size_t dense =
+        fields_.whole("first_k_dense_replace", 0, max_layers).value_or(arch_.first_k_dense_replace);
     for (std::size_t i = 0; i < std::min(dense, layers); ++i) config_.is_moe_layer[i] = false;
   }
   if (arch_.moe_layers != MoeLayers::by_sparse_step) return;
@@ -178,9 +178,8 @@ void ConfigReader::read_layers() {
   for (std::size_t i = 0; i < layers; ++i) config_.is_moe_layer[i] = (i + 1) % step == 0;
   const json* dense = fields_.is_set("mlp_only_layers") ? fields_.find("mlp_only_layers") : nullptr;
   if (dense == nullptr) return;
-  if (!dense->is_array() || !std::all_of(dense->begin(), dense->end(), [](const json& layer) {
-        return layer.is_number_unsigned();
-      }))
+  if (!dense->is_array() || !std::all_of(dense->begin(), dense->end(),
+                                         [](const json& layer) { return layer.is_number_unsigned(); }))
     return fields_.expected("mlp_only_layers", "a list of layer numbers");
   for (const json& layer : *dense)
     if (const auto i = layer.get<std::size_t>(); i < layers) config_.is_moe_layer[i] = false;
@@ -206,7 +205,8 @@ void ConfigReader::check_attention() const {
   const bool is_mla = c.attention == AttentionKind::mla;
   if (is_mla && c.num_key_value_heads != c.num_attention_heads)
     fields_.problem("num_key_value_heads", text(c.num_key_value_heads) + ", expected num_attention_heads " +
-                                               text(c.num_attention_heads) + ": every MLA head has its own key");
+                                               text(c.num_attention_heads) +
+                                               ": every MLA head has its own key");
   if (!is_mla && c.num_attention_heads % c.num_key_value_heads != 0)
     fields_.problem("num_key_value_heads", text(c.num_key_value_heads) + ", expected a divisor of " +
                                                "num_attention_heads " + text(c.num_attention_heads));
@@ -214,9 +214,9 @@ void ConfigReader::check_attention() const {
     fields_.problem("head_dim", text(c.head_dim) + ", expected hidden_size " + text(c.hidden_size) +
                                     " / num_attention_heads " + text(c.num_attention_heads));
   if ((is_mla ? c.qk_rope_head_dim : c.head_dim) % 2 != 0)
-    fields_.problem(is_mla ? "qk_rope_head_dim" : "head_dim",
-                    text(is_mla ? c.qk_rope_head_dim : c.head_dim) +
-                        ", expected an even number: it is rotated in pairs");
+    fields_.problem(
+        is_mla ? "qk_rope_head_dim" : "head_dim",
+        text(is_mla ? c.qk_rope_head_dim : c.head_dim) + ", expected an even number: it is rotated in pairs");
 }
 
 void ConfigReader::check_router() const {
@@ -235,7 +235,8 @@ void ConfigReader::check_router() const {
   const std::size_t group_size = c.n_routed_experts / c.n_group;
   // DeepSeek-V3 ranks a group by its two best experts.
   if (c.topk_method == TopkMethod::noaux_tc && group_size < 2)
-    return fields_.problem("n_group", text(c.n_group) + ", expected groups of two experts at least, with " + experts);
+    return fields_.problem("n_group",
+                           text(c.n_group) + ", expected groups of two experts at least, with " + experts);
   if (c.num_experts_per_tok <= c.n_routed_experts && c.num_experts_per_tok > c.topk_group * group_size)
     fields_.problem("num_experts_per_tok", text(c.num_experts_per_tok) + ", expected at most the " +
                                                text(c.topk_group * group_size) + " experts of topk_group " +
@@ -256,7 +257,8 @@ const Architecture& find_architecture(const JsonFields& fields, std::string_view
     if (architecture.model_type == *type) return architecture;
   std::string what = "model_type " + shown(*fields.find("model_type")) + ", supported are " + supported;
   if (const json* inner = fields.find("text_config"); inner != nullptr && inner->is_object())
-    what += "; this is a multimodal model around a language model (text_config), only plain language models run";
+    what +=
+        "; this is a multimodal model around a language model (text_config), only plain language models run";
   throw FormatError(file, what);
 }
 

@@ -28,20 +28,20 @@ struct RopeConfig {
   double theta = 10000;
   double factor = 1;
   std::size_t original_max_position_embeddings = 0;
-  double beta_fast = 32;           // yarn
-  double beta_slow = 1;            // yarn
-  bool truncate = true;            // yarn: correction range rounded to whole dimensions
-  double attention_factor = 1;     // resolved: multiplies cos and sin
-  double softmax_mscale = 1;       // resolved: multiplies the softmax scale (DeepSeek's mscale_all_dim, squared)
-  double low_freq_factor = 1;      // llama3
-  double high_freq_factor = 4;     // llama3
+  double beta_fast = 32;        // yarn
+  double beta_slow = 1;         // yarn
+  bool truncate = true;         // yarn: correction range rounded to whole dimensions
+  double attention_factor = 1;  // resolved: multiplies cos and sin
+  double softmax_mscale = 1;    // resolved: multiplies the softmax scale (DeepSeek's mscale_all_dim, squared)
+  double low_freq_factor = 1;   // llama3
+  double high_freq_factor = 4;  // llama3
 };
 
 struct Config {
   std::string model_type;
   std::size_t vocab_size = 0;
   std::size_t hidden_size = 0;
-  std::size_t intermediate_size = 0;      // of dense layers
+  std::size_t intermediate_size = 0;  // of dense layers
   std::size_t num_hidden_layers = 0;
   std::size_t max_position_embeddings = 0;
   double rms_norm_eps = 1e-6;
@@ -50,15 +50,15 @@ struct Config {
   AttentionKind attention = AttentionKind::mla;
   std::size_t num_attention_heads = 0;
   std::size_t num_key_value_heads = 0;
-  std::size_t head_dim = 0;               // grouped_query
-  std::size_t q_lora_rank = 0;            // mla; 0: queries are not compressed
-  std::size_t kv_lora_rank = 0;           // mla
-  std::size_t qk_nope_head_dim = 0;       // mla
-  std::size_t qk_rope_head_dim = 0;       // mla
-  std::size_t v_head_dim = 0;             // mla
-  bool attention_bias = false;            // which projections have one: the architecture's tensor table
+  std::size_t head_dim = 0;          // grouped_query
+  std::size_t q_lora_rank = 0;       // mla; 0: queries are not compressed
+  std::size_t kv_lora_rank = 0;      // mla
+  std::size_t qk_nope_head_dim = 0;  // mla
+  std::size_t qk_rope_head_dim = 0;  // mla
+  std::size_t v_head_dim = 0;        // mla
+  bool attention_bias = false;       // which projections have one: the architecture's tensor table
   QkNorm qk_norm = QkNorm::none;
-  double clip_qkv = 0;                    // 0: not clipped
+  double clip_qkv = 0;                      // 0: not clipped
   std::vector<std::size_t> sliding_window;  // [num_hidden_layers], 0: the layer sees everything
   RopeConfig rope;
 
@@ -66,17 +66,17 @@ struct Config {
   std::size_t n_shared_experts = 0;
   std::size_t num_experts_per_tok = 0;
   std::size_t moe_intermediate_size = 0;
-  std::vector<bool> is_moe_layer;         // [num_hidden_layers]
+  std::vector<bool> is_moe_layer;  // [num_hidden_layers]
   ScoringFunc scoring_func = ScoringFunc::softmax;
   TopkMethod topk_method = TopkMethod::greedy;
   std::size_t n_group = 1;
   std::size_t topk_group = 1;
-  bool norm_topk_prob = false;            // combine weights divided by their sum
-  double topk_norm_eps = 0;               // added to that sum: 1e-20 in DeepSeek's code
+  bool norm_topk_prob = false;  // combine weights divided by their sum
+  double topk_norm_eps = 0;     // added to that sum: 1e-20 in DeepSeek's code
   double routed_scaling_factor = 1;
   std::size_t num_nextn_predict_layers = 0;  // MTP layers behind the last one: recognised, unused
 
-  std::int32_t bos_token_id = -1;         // -1: none
+  std::int32_t bos_token_id = -1;  // -1: none
   std::vector<std::int32_t> eos_token_id;
 
   // Width of one head's query and key.

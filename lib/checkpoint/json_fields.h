@@ -30,7 +30,7 @@ class JsonFields {
 
   const nlohmann::json* find(std::string_view key) const;  // nullptr if absent
   bool has(std::string_view key) const { return find(key) != nullptr; }
-  bool is_null(std::string_view key) const;                // there, and null
+  bool is_null(std::string_view key) const;  // there, and null
   bool is_set(std::string_view key) const { return has(key) && !is_null(key); }
 
   std::optional<std::size_t> whole(std::string_view key, std::size_t min, std::size_t max) const;

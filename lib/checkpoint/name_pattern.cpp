@@ -46,7 +46,8 @@ NamePattern::NamePattern(std::string_view pattern) : code_(std::make_unique<Code
   int error = 0;
   PCRE2_SIZE offset = 0;
   code_->code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
-                                  PCRE2_ANCHORED | PCRE2_NEVER_UTF | PCRE2_NEVER_UCP, &error, &offset, nullptr));
+                                  PCRE2_ANCHORED | PCRE2_NEVER_UTF | PCRE2_NEVER_UCP, &error, &offset,
+                                  nullptr));
   if (code_->code == nullptr)
     throw Error("re:" + code_->text + ": not a regular expression: " + message(error) + " at " +
                 std::to_string(offset));
@@ -65,10 +66,11 @@ bool NamePattern::matches(std::string_view name) const {
   const std::unique_ptr<pcre2_match_data, Deleter<pcre2_match_data_free>> data(
       pcre2_match_data_create_from_pattern(code_->code.get(), nullptr));
   if (data == nullptr) throw std::bad_alloc();
-  const int result = pcre2_match(code_->code.get(), reinterpret_cast<PCRE2_SPTR>(name.data()), name.size(), 0, 0,
-                                 data.get(), code_->context.get());
+  const int result = pcre2_match(code_->code.get(), reinterpret_cast<PCRE2_SPTR>(name.data()), name.size(), 0,
+                                 0, data.get(), code_->context.get());
   if (result < 0 && result != PCRE2_ERROR_NOMATCH)
-    throw Error("re:" + code_->text + ": cannot be matched with " + std::string(name) + ": " + message(result));
+    throw Error("re:" + code_->text + ": cannot be matched with " + std::string(name) + ": " +
+                message(result));
   return result >= 0;
 }
 
@@ -81,12 +83,14 @@ NameList::NameList(const std::vector<std::string>& entries) {
   }
 }
 
-bool NameList::names_exactly(std::string_view name) const { return names_.find(name) != names_.end(); }
+bool NameList::names_exactly(std::string_view name) const {
+  return names_.find(name) != names_.end();
+}
 
 bool NameList::contains(std::string_view name) const {
-  return names_exactly(name) || std::any_of(patterns_.begin(), patterns_.end(), [&](const NamePattern& pattern) {
-           return pattern.matches(name);
-         });
+  return names_exactly(name) ||
+         std::any_of(patterns_.begin(), patterns_.end(),
+                     [&](const NamePattern& pattern) { return pattern.matches(name); });
 }
 
 bool NameList::contains_or_parent(std::string_view name) const {

@@ -34,8 +34,8 @@ class NameList {
 
   bool empty() const { return names_.empty() && patterns_.empty(); }
   bool names_exactly(std::string_view name) const;
-  bool contains(std::string_view name) const;             // by name or by pattern
-  bool contains_or_parent(std::string_view name) const;   // "a.b" covers "a.b.c"
+  bool contains(std::string_view name) const;            // by name or by pattern
+  bool contains_or_parent(std::string_view name) const;  // "a.b" covers "a.b.c"
 
  private:
   struct Hash {

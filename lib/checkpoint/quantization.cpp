@@ -29,7 +29,8 @@ void refuse(const JsonFields& fields, std::string_view key, const std::string& w
   fields.problem(key, shown(*value) + ", expected null: " + what);
 }
 
-void expect_text(const JsonFields& fields, std::string_view key, std::initializer_list<std::string_view> supported) {
+void expect_text(const JsonFields& fields, std::string_view key,
+                 std::initializer_list<std::string_view> supported) {
   if (!fields.is_set(key)) return;
   const std::string text = fields.text(key).value_or("");
   if (std::find(supported.begin(), supported.end(), text) != supported.end()) return;
@@ -54,8 +55,8 @@ void read_fp8(const JsonFields& fields, Quantization::Rules& rules) {
   expect_text(fields, "fmt", {"e4m3"});
   expect_text(fields, "activation_scheme", {"dynamic"});
   expect_text(fields, "expert_dtype", {"fp8"});
-  rules.ignore = read_names(fields, fields.is_set("modules_to_not_convert") ? "modules_to_not_convert"
-                                                                              : "ignored_layers");
+  rules.ignore = read_names(
+      fields, fields.is_set("modules_to_not_convert") ? "modules_to_not_convert" : "ignored_layers");
   if (fields.is_null("weight_block_size")) {
     rules.block_rows = rules.block_cols = 0;
     rules.fp8_label = intern("fp8 per tensor");
@@ -70,21 +71,25 @@ void read_fp8(const JsonFields& fields, Quantization::Rules& rules) {
     rules.block_rows = (*size)[0].get<std::size_t>();
     rules.block_cols = (*size)[1].get<std::size_t>();
   }
-  rules.fp8_label = intern("fp8 " + std::to_string(rules.block_rows) + "x" + std::to_string(rules.block_cols));
+  rules.fp8_label =
+      intern("fp8 " + std::to_string(rules.block_rows) + "x" + std::to_string(rules.block_cols));
 }
 
 // The strategy may be left to group_size (compressed_tensors' QuantizationArgs.validate_model_after).
 void read_strategy(const JsonFields& fields, PackedScheme& scheme) {
   const json* size = fields.is_set("group_size") ? fields.find("group_size") : nullptr;
   const bool is_channel = size != nullptr && *size == -1;
-  if (size != nullptr && !is_channel) scheme.group_size = fields.whole("group_size", 1, max_width).value_or(0);
+  if (size != nullptr && !is_channel)
+    scheme.group_size = fields.whole("group_size", 1, max_width).value_or(0);
   if (!fields.is_set("strategy")) {
     scheme.strategy = size == nullptr ? Strategy::tensor : is_channel ? Strategy::channel : Strategy::group;
     return;
   }
   expect_text(fields, "strategy", {"group", "channel", "tensor"});
   const std::string name = fields.text("strategy").value_or("group");
-  scheme.strategy = name == "channel" ? Strategy::channel : name == "tensor" ? Strategy::tensor : Strategy::group;
+  scheme.strategy = name == "channel"  ? Strategy::channel
+                    : name == "tensor" ? Strategy::tensor
+                                       : Strategy::group;
   if (scheme.strategy == Strategy::group && (size == nullptr || is_channel))
     fields.expected("group_size", "a number above 0 with strategy group");
 }
@@ -103,9 +108,15 @@ void read_actorder(const JsonFields& fields, PackedScheme& scheme) {
 std::string_view packed_label(const PackedScheme& scheme) {
   std::string label = "int" + std::to_string(scheme.bits);
   switch (scheme.strategy) {
-    case Strategy::tensor: label += " tensor"; break;
-    case Strategy::channel: label += " channel"; break;
-    case Strategy::group: label += " group " + std::to_string(scheme.group_size); break;
+    case Strategy::tensor:
+      label += " tensor";
+      break;
+    case Strategy::channel:
+      label += " channel";
+      break;
+    case Strategy::group:
+      label += " group " + std::to_string(scheme.group_size);
+      break;
   }
   if (!scheme.symmetric) label += " asymmetric";
   return intern(label);
@@ -208,7 +219,8 @@ Quantization::Quantization(std::shared_ptr<const Rules> rules) : rules_(std::mov
 
 std::string Quantization::description() const {
   std::string text(rules_->fp8_label);
-  for (const PackedScheme& scheme : rules_->schemes) text.append(text.empty() ? "" : ", ").append(scheme.label);
+  for (const PackedScheme& scheme : rules_->schemes)
+    text.append(text.empty() ? "" : ", ").append(scheme.label);
   return text;
 }
 

@@ -24,7 +24,7 @@ struct PackedScheme {
   bool has_group_index = false;  // actorder "group": columns name their group
   std::string_view label;        // "int4 group 32"
   NameList targets;
-  bool targets_linear = false;   // "Linear": every linear layer
+  bool targets_linear = false;  // "Linear": every linear layer
 };
 
 struct Quantization::Rules {

@@ -14,7 +14,9 @@ namespace {
 using kernels::Format;
 using kernels::Matrix;
 
-std::size_t ceil_div(std::size_t a, std::size_t b) { return (a + b - 1) / b; }
+std::size_t ceil_div(std::size_t a, std::size_t b) {
+  return (a + b - 1) / b;
+}
 
 Shape shape_of(std::initializer_list<std::size_t> dims) {
   Shape shape;
@@ -46,7 +48,12 @@ class ModuleReader {
  public:
   ModuleReader(const Checkpoint& checkpoint, const Quantization::Rules& rules, std::string_view module,
                std::size_t rows, std::size_t cols, std::vector<std::string>& problems)
-      : checkpoint_(checkpoint), rules_(rules), module_(module), rows_(rows), cols_(cols), problems_(problems) {}
+      : checkpoint_(checkpoint),
+        rules_(rules),
+        module_(module),
+        rows_(rows),
+        cols_(cols),
+        problems_(problems) {}
 
   std::optional<Weight> read();
 
@@ -92,7 +99,8 @@ std::optional<Weight> ModuleReader::read() {
   else if (packed != nullptr)
     read_packed(*packed);
   else if (values == nullptr)
-    problems_.push_back(std::string(module_) + ".weight: missing, expected " + to_string(shape_of({rows_, cols_})));
+    problems_.push_back(std::string(module_) + ".weight: missing, expected " +
+                        to_string(shape_of({rows_, cols_})));
   else if (dtype_bytes(values->dtype) == 1)
     read_fp8(*values);
   else
@@ -168,7 +176,8 @@ void ModuleReader::read_fp8(const Tensor& values) {
   m.block_cols = per_tensor ? cols_ : rules_.block_cols;
   m.scale_cols = ceil_div(cols_, m.block_cols);
   const Shape blocks = shape_of({ceil_div(rows_, m.block_rows), m.scale_cols});
-  const Tensor* scales = require(".weight_scale_inv", "scales " + to_string(blocks) + " of an F8_E4M3 weight");
+  const Tensor* scales =
+      require(".weight_scale_inv", "scales " + to_string(blocks) + " of an F8_E4M3 weight");
   if (scales == nullptr) return;
   // One scale may have any number of dimensions of size 1.
   const bool one = per_tensor && element_count(scales->shape) == 1;
@@ -184,15 +193,18 @@ void ModuleReader::read_fp8(const Tensor& values) {
 // compressed-tensors' pack_to_int32: value + 2^(bits - 1) in int32 words, lowest bits first, rows padded.
 void ModuleReader::read_packed(const Tensor& values) {
   if (rules_.method != QuantMethod::pack_quantized)
-    return problem(values, "packed, but config.json has no quantization_config with quant_method compressed-tensors");
-  if (rules_.ignore.contains(module_)) return problem(values, "packed, but on quantization_config's ignore list");
+    return problem(values,
+                   "packed, but config.json has no quantization_config with quant_method compressed-tensors");
+  if (rules_.ignore.contains(module_))
+    return problem(values, "packed, but on quantization_config's ignore list");
   const PackedScheme* scheme = rules_.scheme_of(module_);
   if (scheme == nullptr)
-    return problem(values, "packed, but no config group of quantization_config targets " + std::string(module_));
+    return problem(values,
+                   "packed, but no config group of quantization_config targets " + std::string(module_));
   const bool in_groups = scheme->strategy == Strategy::group;
   if (in_groups && cols_ % scheme->group_size != 0)
-    return problem(values, "group_size " + std::to_string(scheme->group_size) + " does not divide the input size " +
-                               std::to_string(cols_));
+    return problem(values, "group_size " + std::to_string(scheme->group_size) +
+                               " does not divide the input size " + std::to_string(cols_));
   const std::size_t words = ceil_div(cols_ * scheme->bits, 32);
   if (!expect(values, {DType::i32}, shape_of({rows_, words}))) return;
   Matrix& m = weight_.matrix;
@@ -253,7 +265,8 @@ void ModuleReader::read_group_index(const PackedScheme& scheme, std::size_t grou
                                  ", expected 0 to " + std::to_string(groups - 1));
   }
   if (unset != 0 && unset != cols_)
-    return problem(*index, std::to_string(unset) + " of " + std::to_string(cols_) + " columns without a group");
+    return problem(*index,
+                   std::to_string(unset) + " of " + std::to_string(cols_) + " columns without a group");
   if (unset == 0) weight_.matrix.group_index = index->data;
 }
 
@@ -262,7 +275,8 @@ void ModuleReader::check_weight_shape() {
   const Tensor* stored = require(".weight_shape", "the size [2] of a packed weight");
   if (stored == nullptr || !expect(*stored, {DType::i64, DType::i32}, shape_of({2}))) return;
   const auto size = [&](std::size_t i) {
-    return stored->dtype == DType::i64 ? load<std::int64_t>(stored->data, i) : load<std::int32_t>(stored->data, i);
+    return stored->dtype == DType::i64 ? load<std::int64_t>(stored->data, i)
+                                       : load<std::int32_t>(stored->data, i);
   };
   if (size(0) != static_cast<std::int64_t>(rows_) || size(1) != static_cast<std::int64_t>(cols_))
     problem(*stored, "says [" + std::to_string(size(0)) + ", " + std::to_string(size(1)) + "], expected " +

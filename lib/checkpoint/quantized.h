@@ -36,9 +36,10 @@ Quantization parse_quantization(std::string_view config_json, std::string_view f
 
 struct Weight {
   kernels::Matrix matrix;
-  std::uint64_t bytes = 0;         // stored, with scales, zero points and indices
-  std::size_t tensors = 0;         // stored, likewise
-  std::string_view format_name;    // "bf16", "fp8 128x128", "int4 group 32": for --inspect and -v; never dangles
+  std::uint64_t bytes = 0;  // stored, with scales, zero points and indices
+  std::size_t tensors = 0;  // stored, likewise
+  std::string_view
+      format_name;  // "bf16", "fp8 128x128", "int4 group 32": for --inspect and -v; never dangles
 };
 
 // Finds the tensors of the linear layer `module` (its name without ".weight"): `.weight` plain, or with

@@ -9,11 +9,10 @@ namespace baleen {
 
 namespace {
 
-constexpr std::array<std::pair<std::string_view, RopeType>, 4> rope_types = {
-    {{"default", RopeType::standard},
-     {"linear", RopeType::linear},
-     {"yarn", RopeType::yarn},
-     {"llama3", RopeType::llama3}}};
+constexpr std::array<std::pair<std::string_view, RopeType>, 4> rope_types = {{{"default", RopeType::standard},
+                                                                              {"linear", RopeType::linear},
+                                                                              {"yarn", RopeType::yarn},
+                                                                              {"llama3", RopeType::llama3}}};
 
 // YaRN's temperature, "mscale" in DeepSeek's code (yarn_get_mscale): 0.1 * mscale * ln(factor) + 1.
 double yarn_mscale(double factor, double mscale) {
@@ -90,10 +89,17 @@ void read_llama3(const JsonFields& fields, RopeConfig& rope) {
 
 void read_type_parameters(const JsonFields& fields, const RopeDefaults& defaults, RopeConfig& rope) {
   switch (rope.type) {
-    case RopeType::standard: break;
-    case RopeType::linear: rope.factor = required_positive(fields, "factor"); break;
-    case RopeType::yarn: read_yarn(fields, defaults, rope); break;
-    case RopeType::llama3: read_llama3(fields, rope); break;
+    case RopeType::standard:
+      break;
+    case RopeType::linear:
+      rope.factor = required_positive(fields, "factor");
+      break;
+    case RopeType::yarn:
+      read_yarn(fields, defaults, rope);
+      break;
+    case RopeType::llama3:
+      read_llama3(fields, rope);
+      break;
   }
 }
 

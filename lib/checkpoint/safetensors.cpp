@@ -107,7 +107,8 @@ SafetensorsHeader HeaderReader::read(simdjson::dom::object object) const {
 
 void HeaderReader::check_metadata(simdjson::dom::element value) const {
   simdjson::dom::object object;
-  if (value.get(object) != simdjson::SUCCESS) fail("__metadata__: not an object, expected names with strings");
+  if (value.get(object) != simdjson::SUCCESS)
+    fail("__metadata__: not an object, expected names with strings");
   for (const auto& field : object)
     if (!field.value.is_string()) fail("__metadata__: " + shown(field.key) + ": not a string");
 }
@@ -230,9 +231,13 @@ void HeaderReader::check_names(const std::vector<SafetensorsEntry>& entries) con
 
 }  // namespace
 
-std::string_view dtype_name(DType dtype) { return dtypes[static_cast<std::size_t>(dtype)].name; }
+std::string_view dtype_name(DType dtype) {
+  return dtypes[static_cast<std::size_t>(dtype)].name;
+}
 
-std::size_t dtype_bytes(DType dtype) { return dtypes[static_cast<std::size_t>(dtype)].bytes; }
+std::size_t dtype_bytes(DType dtype) {
+  return dtypes[static_cast<std::size_t>(dtype)].bytes;
+}
 
 std::string to_string(const Shape& shape) {
   std::string text = "[";
@@ -248,7 +253,8 @@ std::uint64_t safetensors_header_size(std::span<const std::byte> file_bytes, std
   if (file_bytes.size() < safetensors_prefix)
     throw FormatError(file, std::to_string(file_bytes.size()) + " bytes, too short for a safetensors file");
   std::uint64_t size = 0;
-  for (std::size_t i = safetensors_prefix; i-- > 0;) size = size << 8 | std::to_integer<std::uint64_t>(file_bytes[i]);
+  for (std::size_t i = safetensors_prefix; i-- > 0;)
+    size = size << 8 | std::to_integer<std::uint64_t>(file_bytes[i]);
   if (size > max_safetensors_header)
     throw FormatError(file, "a header of " + std::to_string(size) + " bytes, expected at most " +
                                 std::to_string(max_safetensors_header) + ": not a safetensors file?");

@@ -42,7 +42,8 @@ void on_sigbus(int signal, siginfo_t* info, void*) {
     return;
   }
   struct stat status {};
-  const bool unread = ::stat(where.path, &status) == 0 && static_cast<std::size_t>(status.st_size) > where.offset;
+  const bool unread =
+      ::stat(where.path, &status) == 0 && static_cast<std::size_t>(status.st_size) > where.offset;
   if (message_prefix[0] != '\0') {
     write_text(message_prefix.data());
     write_text(": ");

@@ -30,13 +30,16 @@ std::string index_of(std::initializer_list<std::pair<const char*, const char*>> 
 
 constexpr const char* index_name = "model.safetensors.index.json";
 
-std::string text_of(const Tensor& tensor) { return {reinterpret_cast<const char*>(tensor.data), tensor.bytes}; }
+std::string text_of(const Tensor& tensor) {
+  return {reinterpret_cast<const char*>(tensor.data), tensor.bytes};
+}
 
 }  // namespace
 
 TEST_CASE("a folder with one file") {
   const TempDir dir;
-  dir.write("model.safetensors", safetensors({bytes_tensor("b", "bb"), bytes_tensor("a", "a"), {"z", "F32", {0, 3}, ""}}));
+  dir.write("model.safetensors",
+            safetensors({bytes_tensor("b", "bb"), bytes_tensor("a", "a"), {"z", "F32", {0, 3}, ""}}));
   dir.write("other.safetensors", "not read, as model.safetensors is there");
   const Checkpoint checkpoint = Checkpoint::open(dir.path());
   CHECK(checkpoint.files() == 1);
@@ -82,7 +85,8 @@ TEST_CASE("files may be links, as in the Hugging Face cache") {
 
 TEST_CASE("many tensors are found") {
   std::vector<StoredTensor> tensors;
-  for (int i = 0; i < 3000; ++i) tensors.push_back(bytes_tensor("model.layers." + std::to_string(i) + ".weight", "x"));
+  for (int i = 0; i < 3000; ++i)
+    tensors.push_back(bytes_tensor("model.layers." + std::to_string(i) + ".weight", "x"));
   const TempDir dir;
   dir.write("model.safetensors", safetensors(tensors));
   const Checkpoint checkpoint = Checkpoint::open(dir.path());
@@ -195,8 +199,8 @@ TEST_CASE("small files are read whole, large ones refused") {
 
 TEST_CASE("the golden models open") {
   const std::pair<const char*, std::size_t> models[] = {
-      {"deepseek_v2-lite", 95}, {"deepseek_v3-fp8", 163}, {"deepseek_v3-grouped-yarn", 201},
-      {"deepseek_v3-int4", 235}, {"mixtral", 78}, {"qwen3_moe", 104}};
+      {"deepseek_v2-lite", 95},  {"deepseek_v3-fp8", 163}, {"deepseek_v3-grouped-yarn", 201},
+      {"deepseek_v3-int4", 235}, {"mixtral", 78},          {"qwen3_moe", 104}};
   for (const auto& [name, tensors] : models) {
     const Checkpoint checkpoint = Checkpoint::open(golden_model(name));
     CHECK(checkpoint.tensors().size() == tensors);

@@ -15,7 +15,9 @@ using nlohmann::json;
 
 namespace {
 
-Config parse(const json& config) { return parse_config(config.dump(), "config.json"); }
+Config parse(const json& config) {
+  return parse_config(config.dump(), "config.json");
+}
 
 std::string parse_error(const json& config) {
   return error_of([&] { parse(config); });
@@ -50,7 +52,8 @@ struct Bad {
 };
 
 const Bad bad_values[] = {
-    {&v3, "model_type", R"("llama")", "model_type \"llama\", supported are deepseek_v3, kimi_k2, deepseek_v2"},
+    {&v3, "model_type", R"("llama")",
+     "model_type \"llama\", supported are deepseek_v3, kimi_k2, deepseek_v2"},
     {&v3, "model_type", "3", "no model_type"},
     {&v3, "hidden_act", R"("gelu")", R"(hidden_act: "gelu", expected "silu" or "swish")"},
     {&v3, "hidden_act", "null", "hidden_act: null, expected"},
@@ -79,7 +82,8 @@ const Bad bad_values[] = {
     {&v3, "norm_topk_prob", R"("yes")", "norm_topk_prob: \"yes\""},
     {&v3, "routed_scaling_factor", "-2.5", "routed_scaling_factor: -2.5"},
     {&v3, "num_experts_per_tok", "17", "num_experts_per_tok: 17, expected at most n_routed_experts 16"},
-    {&v3, "num_experts_per_tok", "9", "num_experts_per_tok: 9, expected at most the 8 experts of topk_group 2"},
+    {&v3, "num_experts_per_tok", "9",
+     "num_experts_per_tok: 9, expected at most the 8 experts of topk_group 2"},
     {&v3, "n_group", "3", "n_group: 3, expected a divisor of n_routed_experts 16"},
     {&v3, "n_group", "null", "n_group: null"},
     {&v3, "n_group", "16", "n_group: 16, expected groups of two experts at least"},
@@ -94,7 +98,8 @@ const Bad bad_values[] = {
     {&v3, "first_k_dense_replace", "-1", "first_k_dense_replace: -1"},
     {&v3, "num_local_experts", "8", "num_local_experts: 8, but n_routed_experts is 16"},
     {&v2, "num_experts_per_tok", "\"\"", "num_experts_per_tok: not given"},
-    {&qwen, "num_key_value_heads", "4", "num_key_value_heads: 4, expected a divisor of num_attention_heads 6"},
+    {&qwen, "num_key_value_heads", "4",
+     "num_key_value_heads: 4, expected a divisor of num_attention_heads 6"},
     {&qwen, "head_dim", "31", "head_dim: 31, expected an even number"},
     {&qwen, "decoder_sparse_step", "0", "decoder_sparse_step: 0"},
     {&qwen, "mlp_only_layers", R"([1, "x"])", "mlp_only_layers: [1,\"x\"], expected a list of layer numbers"},
@@ -214,7 +219,8 @@ TEST_CASE("group-limited choice of DeepSeek-V2") {
   CHECK(c.topk_method == TopkMethod::group_limited_greedy);
   CHECK(c.n_group == 5);
   CHECK(c.topk_group == 2);
-  CHECK(contains(parse_error(with(config, {{"n_group", nullptr}})), "n_group: null, expected a whole number"));
+  CHECK(
+      contains(parse_error(with(config, {{"n_group", nullptr}})), "n_group: null, expected a whole number"));
 }
 
 TEST_CASE("sliding windows") {
@@ -258,7 +264,9 @@ TEST_CASE("all problems of a config are told, up to ten") {
 }
 
 TEST_CASE("broken JSON is named with its place") {
-  const auto error = [](std::string_view text) { return error_of([&] { parse_config(text, "config.json"); }); };
+  const auto error = [](std::string_view text) {
+    return error_of([&] { parse_config(text, "config.json"); });
+  };
   CHECK(contains(error(""), "config.json: not valid JSON: parse error at line 1"));
   CHECK(contains(error("{\n\"a\": }"), "line 2"));
   CHECK(contains(error("[1]"), "config.json: [1], expected a JSON object"));

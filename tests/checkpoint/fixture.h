@@ -76,7 +76,8 @@ inline std::string safetensors(const std::vector<StoredTensor>& tensors) {
   for (const StoredTensor& tensor : tensors) {
     const std::size_t begin = data.size();
     data += tensor.bytes;
-    header[tensor.name] = {{"dtype", tensor.dtype}, {"shape", tensor.shape}, {"data_offsets", {begin, data.size()}}};
+    header[tensor.name] = {
+        {"dtype", tensor.dtype}, {"shape", tensor.shape}, {"data_offsets", {begin, data.size()}}};
   }
   return safetensors(header.dump(), data);
 }
@@ -92,7 +93,9 @@ std::string error_of(Call&& call) {
   return "";
 }
 
-inline bool contains(std::string_view text, std::string_view part) { return text.find(part) != text.npos; }
+inline bool contains(std::string_view text, std::string_view part) {
+  return text.find(part) != text.npos;
+}
 
 inline std::filesystem::path golden_model(const std::string& name) {
   return std::filesystem::path(BALEEN_SOURCE_DIR) / "tests/golden/models" / name;

@@ -9,7 +9,9 @@ using namespace baleen::test;
 
 namespace {
 
-GenerationConfig parse(std::string_view text) { return parse_generation_config(text, "generation_config.json"); }
+GenerationConfig parse(std::string_view text) {
+  return parse_generation_config(text, "generation_config.json");
+}
 
 std::string parse_error(std::string_view text) {
   return error_of([&] { parse(text); });
@@ -32,7 +34,8 @@ TEST_CASE("generation_config.json") {
 }
 
 TEST_CASE("what generation_config.json leaves out is unset") {
-  for (const char* text : {"{}", R"({"temperature": null, "eos_token_id": null, "do_sample": null, "top_k": null})"}) {
+  for (const char* text :
+       {"{}", R"({"temperature": null, "eos_token_id": null, "do_sample": null, "top_k": null})"}) {
     const GenerationConfig config = parse(text);
     CHECK_FALSE(config.do_sample.has_value());
     CHECK_FALSE(config.temperature.has_value());

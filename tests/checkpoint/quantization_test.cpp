@@ -17,7 +17,10 @@ std::string parse_error(const json& quantization) {
   return error_of([&] { parse(quantization); });
 }
 
-const json fp8 = {{"quant_method", "fp8"}, {"fmt", "e4m3"}, {"weight_block_size", {128, 128}}, {"activation_scheme", "dynamic"}};
+const json fp8 = {{"quant_method", "fp8"},
+                  {"fmt", "e4m3"},
+                  {"weight_block_size", {128, 128}},
+                  {"activation_scheme", "dynamic"}};
 const json int4 = golden_config("deepseek_v3-int4")["quantization_config"];
 
 // A config with the value at a JSON pointer changed.
@@ -52,12 +55,15 @@ TEST_CASE("supported ways of storing") {
   CHECK(parse(golden_config("deepseek_v3-int8")["quantization_config"]).description() == "int8 group 32");
   CHECK(parse(with_weights("strategy", nullptr)).description() == "int4 group 32");
   CHECK(parse(with_weights("symmetric", false)).description() == "int4 group 32 asymmetric");
-  for (const json& order : {json("weight"), json("static"), json("group"), json("dynamic"), json(true), json(false)})
+  for (const json& order :
+       {json("weight"), json("static"), json("group"), json("dynamic"), json(true), json(false)})
     CHECK(parse(with_weights("actorder", order)).description() == "int4 group 32");
   json channel = changed(int4, weights, {{"num_bits", 8}, {"group_size", -1}});
   CHECK(parse(channel).description() == "int8 channel");
-  CHECK(parse(changed(int4, "/config_groups/group_0/format", "pack-quantized")).description() == "int4 group 32");
-  CHECK(parse(changed(changed(int4, "/format", "mixed-precision"), "/config_groups/group_0/format", "pack-quantized"))
+  CHECK(parse(changed(int4, "/config_groups/group_0/format", "pack-quantized")).description() ==
+        "int4 group 32");
+  CHECK(parse(changed(changed(int4, "/format", "mixed-precision"), "/config_groups/group_0/format",
+                      "pack-quantized"))
             .description() == "int4 group 32");
 }
 
@@ -75,37 +81,47 @@ TEST_CASE("everything else is refused by name") {
   refuses(json::object({{"bits", 4}}), "quant_method: not given, expected fp8 or compressed-tensors");
   refuses({{"quant_method", 8}}, "quant_method: 8, expected a string");
   refuses("fp8", "quantization_config: \"fp8\", expected an object");
-  for (const char* format : {"float-quantized", "int-quantized", "naive-quantized", "marlin-24", "nvfp4-pack-quantized", "dense"})
+  for (const char* format :
+       {"float-quantized", "int-quantized", "naive-quantized", "marlin-24", "nvfp4-pack-quantized", "dense"})
     refuses(changed(int4, "/format", format), "expected pack-quantized or mixed-precision");
-  refuses(changed(int4, "/format", nullptr), "config_groups.group_0.format: not given, expected pack-quantized");
-  refuses(changed(int4, "/config_groups/group_0/format", "float-quantized"), "\"float-quantized\", expected pack-quantized");
-  refuses(changed(int4, "/config_groups", json::object()), "config_groups: {}, expected an object with at least one");
+  refuses(changed(int4, "/format", nullptr),
+          "config_groups.group_0.format: not given, expected pack-quantized");
+  refuses(changed(int4, "/config_groups/group_0/format", "float-quantized"),
+          "\"float-quantized\", expected pack-quantized");
+  refuses(changed(int4, "/config_groups", json::object()),
+          "config_groups: {}, expected an object with at least one");
   refuses(changed(int4, "/config_groups/group_0", 1), "config_groups.group_0: 1, expected an object");
   refuses(changed(int4, weights, nullptr), "group_0.weights: null, expected an object");
   refuses(changed(int4, "/config_groups/group_0/input_activations", {{"num_bits", 8}}),
           "quantized activations are not supported");
   refuses(changed(int4, "/kv_cache_scheme", {{"num_bits", 8}}), "a quantized KV cache is not supported");
-  refuses(changed(int4, "/transform_config", {{"config_groups", {{"a", 1}}}}), "transformed weights are not supported");
-  refuses(changed(int4, "/sparsity_config", {{"format", "sparse-24-bitmask"}}), "sparsity_config.format: \"sparse-24-bitmask\"");
+  refuses(changed(int4, "/transform_config", {{"config_groups", {{"a", 1}}}}),
+          "transformed weights are not supported");
+  refuses(changed(int4, "/sparsity_config", {{"format", "sparse-24-bitmask"}}),
+          "sparsity_config.format: \"sparse-24-bitmask\"");
   refuses(changed(int4, "/ignore", "lm_head"), "ignore: \"lm_head\", expected a list of strings");
   refuses(changed(int4, "/ignore", {"re:("}), "ignore: re:(: not a regular expression");
-  refuses(changed(int4, "/config_groups/group_0/targets", {"re:[z-a]"}), "targets: re:[z-a]: not a regular expression");
+  refuses(changed(int4, "/config_groups/group_0/targets", {"re:[z-a]"}),
+          "targets: re:[z-a]: not a regular expression");
   refuses(with_weights("num_bits", 3), "num_bits: 3, expected 4 or 8");
   refuses(with_weights("num_bits", 16), "num_bits: 16");
   refuses(with_weights("type", "float"), "type: \"float\", expected int");
   refuses(with_weights("dynamic", true), "dynamic: true, expected false");
   refuses(with_weights("strategy", "block"), "strategy: \"block\", expected group or channel or tensor");
   refuses(with_weights("group_size", 0), "group_size: 0");
-  refuses(with_weights("group_size", nullptr), "group_size: null, expected a number above 0 with strategy group");
+  refuses(with_weights("group_size", nullptr),
+          "group_size: null, expected a number above 0 with strategy group");
   refuses(with_weights("actorder", "random"), "actorder: \"random\"");
   refuses(with_weights("actorder", 3), "actorder: 3");
   refuses(with_weights("block_structure", {128, 128}), "block_structure: [128,128], expected null");
-  refuses(changed(int4, weights, {{"strategy", "tensor"}, {"symmetric", false}}), "symmetric: false, expected true");
+  refuses(changed(int4, weights, {{"strategy", "tensor"}, {"symmetric", false}}),
+          "symmetric: false, expected true");
   refuses(changed(fp8, "/fmt", "e5m2"), "fmt: \"e5m2\", expected e4m3");
   refuses(changed(fp8, "/activation_scheme", "static"), "activation_scheme: \"static\", expected dynamic");
   refuses(changed(fp8, "/expert_dtype", "fp4"), "expert_dtype: \"fp4\", expected fp8");
   refuses(changed(fp8, "/weight_block_size", {128}), "weight_block_size: [128], expected two numbers");
   refuses(changed(fp8, "/weight_block_size", {0, 128}), "weight_block_size: [0,128]");
   refuses(changed(fp8, "/weight_block_size", "128x128"), "weight_block_size: \"128x128\"");
-  refuses(changed(fp8, "/modules_to_not_convert", {1}), "modules_to_not_convert: [1], expected a list of strings");
+  refuses(changed(fp8, "/modules_to_not_convert", {1}),
+          "modules_to_not_convert: [1], expected a list of strings");
 }

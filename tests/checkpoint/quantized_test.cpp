@@ -42,10 +42,14 @@ float fp8_value(std::uint8_t bits) {
 
 float number(Format format, const std::byte* bytes, std::size_t i) {
   switch (format) {
-    case Format::f32: return load<float>(bytes, i);
-    case Format::f16: return f16_value(load<std::uint16_t>(bytes, i));
-    case Format::bf16: return std::bit_cast<float>(std::uint32_t{load<std::uint16_t>(bytes, i)} << 16);
-    default: return fp8_value(load<std::uint8_t>(bytes, i));
+    case Format::f32:
+      return load<float>(bytes, i);
+    case Format::f16:
+      return f16_value(load<std::uint16_t>(bytes, i));
+    case Format::bf16:
+      return std::bit_cast<float>(std::uint32_t{load<std::uint16_t>(bytes, i)} << 16);
+    default:
+      return fp8_value(load<std::uint8_t>(bytes, i));
   }
 }
 
@@ -98,7 +102,8 @@ struct Fixture {
   void remove(const std::string& name) {
     std::erase_if(tensors, [&](const StoredTensor& tensor) { return tensor.name == name; });
   }
-  void replace(const std::string& name, const char* dtype, std::vector<std::uint64_t> shape, std::string bytes) {
+  void replace(const std::string& name, const char* dtype, std::vector<std::uint64_t> shape,
+               std::string bytes) {
     remove(name);
     add(name, dtype, std::move(shape), std::move(bytes));
   }
@@ -111,11 +116,12 @@ nlohmann::json packed_config(const nlohmann::json& weights) {
   return {{"quant_method", "compressed-tensors"},
           {"format", "pack-quantized"},
           {"ignore", {"lm_head", "re:.*gate$"}},
-          {"config_groups", {{"group_0", {{"targets", {"Linear"}}, {"weights", weights}, {"input_activations", nullptr}}}}}};
+          {"config_groups",
+           {{"group_0", {{"targets", {"Linear"}}, {"weights", weights}, {"input_activations", nullptr}}}}}};
 }
 
-// Words that compressed-tensors 0.20 packs (pack_to_int32) for values (7 r + 5 c) mod 16 - 8 of [10, 24] and zero
-// points (3 r + 5 g) mod 16 - 8 of [10, 3].
+// Words that compressed-tensors 0.20 packs (pack_to_int32) for values (7 r + 5 c) mod 16 - 8 of [10, 24] and
+// zero points (3 r + 5 g) mod 16 - 8 of [10, 3].
 const std::string int4_words = raw<std::uint32_t>(
     {1049950800, 3055317720, 1049950800, 2768986567, 763619663,  2768986567, 477288510,  2499432630,
      477288510,  2213105573, 190957357,  2213105573, 4199593500, 1926774420, 4199593500, 1640443267,
@@ -127,7 +133,9 @@ const std::string int8_words = raw<std::uint32_t>(
     {252314880, 6420, 370215943, 8219, 488117006, 10018, 606018069, 11817, 723919132, 13616});
 const std::string int8_zeros = raw<std::uint32_t>({151388928, 12});
 
-float int4_scale(std::size_t r, std::size_t g) { return static_cast<float>(r + 1) + 0.25f * static_cast<float>(g); }
+float int4_scale(std::size_t r, std::size_t g) {
+  return static_cast<float>(r + 1) + 0.25f * static_cast<float>(g);
+}
 
 Fixture int4_fixture() {
   Fixture f;
@@ -166,22 +174,131 @@ TEST_CASE("golden weights widen to what torch and compressed-tensors compute") {
   };
   // float8_e4m3fn times block scale, and unpack_from_int32 times group scale, in float32.
   static constexpr Case cases[] = {
-    {"fp8", "model.layers.0.mlp.down_proj", 192, 320, 3286.74745, {{ {0, 0, -0.00917867757f}, {0, 319, -0.046180062f}, {191, 0, 0.0573682636f}, {191, 319, -0.0243082121f}, {1, 31, 0.091786772f}, {1, 32, 0.0298307016f}, {127, 128, 0.0565988719f}, {96, 106, -0.091786772f}}}},
-    {"fp8", "model.layers.1.self_attn.q_a_proj", 96, 192, 1267.22777, {{ {0, 0, -0.146549225f}, {0, 191, 0.0428529941f}, {95, 0, -0.0976994783f}, {95, 191, -0.15822643f}, {1, 31, -0.0854870453f}, {1, 32, -0.0793808252f}, {95, 128, -0.052742146f}, {48, 64, -0.0976994783f}}}},
-    {"fp8", "model.layers.2.mlp.experts.7.gate_proj", 160, 192, 2116.54507, {{ {0, 0, 0.0598326065f}, {0, 191, 0.0142494868f}, {159, 0, 0.040228799f}, {159, 191, -0.128578514f}, {1, 31, -0.0930729434f}, {1, 32, 0.0166201685f}, {127, 128, -0.0102912961f}, {80, 64, 0.073128745f}}}},
-    {"int4", "model.layers.0.mlp.down_proj", 192, 320, 3241.91791, {{ {0, 0, -0.087890625f}, {0, 319, 0.0231933594f}, {191, 0, -0.173828125f}, {191, 319, -0.0358886719f}, {1, 31, -0.0622558594f}, {1, 32, 0.0329589844f}, {127, 128, -0.0375976562f}, {96, 106, -0.0639648438f}}}},
-    {"int4", "model.layers.2.mlp.experts.7.gate_proj", 160, 192, 2114.16357, {{ {0, 0, 0.f}, {0, 191, -0.178710938f}, {159, 0, 0.108398438f}, {159, 191, 0.f}, {1, 31, 0.f}, {1, 32, -0.0446777344f}, {127, 128, -0.204223633f}, {80, 64, 0.f}}}},
-    {"int4", "model.layers.1.self_attn.kv_a_proj_with_mqa", 96, 192, 1248.75696, {{ {0, 0, 0.f}, {0, 191, 0.f}, {95, 0, 0.0208740234f}, {95, 191, -0.185424805f}, {1, 31, -0.0490722656f}, {1, 32, -0.0747070312f}, {95, 128, -0.0329589844f}, {48, 64, 0.f}}}},
-    {"int8", "model.layers.0.mlp.down_proj", 192, 320, 3283.13595, {{ {0, 0, 0.0608444214f}, {0, 319, -0.0238037109f}, {191, 0, 0.015411377f}, {191, 319, 0.0590515137f}, {1, 31, -0.0293121338f}, {1, 32, -0.0563049316f}, {127, 128, 0.0646057129f}, {96, 106, -0.100250244f}}}},
-    {"int8", "model.layers.2.mlp.experts.7.gate_proj", 160, 192, 2113.34922, {{ {0, 0, -0.0751876831f}, {0, 191, -0.0286102295f}, {159, 0, 0.0720977783f}, {159, 191, -0.0305175781f}, {1, 31, 0.0718994141f}, {1, 32, -0.128814697f}, {127, 128, -0.0478057861f}, {80, 64, -0.0352478027f}}}},
-    {"int8", "model.layers.1.self_attn.kv_a_proj_with_mqa", 96, 192, 1280.73772, {{ {0, 0, -0.102005005f}, {0, 191, -0.0424575806f}, {95, 0, -0.0119781494f}, {95, 191, -0.0969772339f}, {1, 31, -0.00679016113f}, {1, 32, -0.0355224609f}, {95, 128, 0.0643005371f}, {48, 64, 0.0294189453f}}}},
+      {"fp8",
+       "model.layers.0.mlp.down_proj",
+       192,
+       320,
+       3286.74745,
+       {{{0, 0, -0.00917867757f},
+         {0, 319, -0.046180062f},
+         {191, 0, 0.0573682636f},
+         {191, 319, -0.0243082121f},
+         {1, 31, 0.091786772f},
+         {1, 32, 0.0298307016f},
+         {127, 128, 0.0565988719f},
+         {96, 106, -0.091786772f}}}},
+      {"fp8",
+       "model.layers.1.self_attn.q_a_proj",
+       96,
+       192,
+       1267.22777,
+       {{{0, 0, -0.146549225f},
+         {0, 191, 0.0428529941f},
+         {95, 0, -0.0976994783f},
+         {95, 191, -0.15822643f},
+         {1, 31, -0.0854870453f},
+         {1, 32, -0.0793808252f},
+         {95, 128, -0.052742146f},
+         {48, 64, -0.0976994783f}}}},
+      {"fp8",
+       "model.layers.2.mlp.experts.7.gate_proj",
+       160,
+       192,
+       2116.54507,
+       {{{0, 0, 0.0598326065f},
+         {0, 191, 0.0142494868f},
+         {159, 0, 0.040228799f},
+         {159, 191, -0.128578514f},
+         {1, 31, -0.0930729434f},
+         {1, 32, 0.0166201685f},
+         {127, 128, -0.0102912961f},
+         {80, 64, 0.073128745f}}}},
+      {"int4",
+       "model.layers.0.mlp.down_proj",
+       192,
+       320,
+       3241.91791,
+       {{{0, 0, -0.087890625f},
+         {0, 319, 0.0231933594f},
+         {191, 0, -0.173828125f},
+         {191, 319, -0.0358886719f},
+         {1, 31, -0.0622558594f},
+         {1, 32, 0.0329589844f},
+         {127, 128, -0.0375976562f},
+         {96, 106, -0.0639648438f}}}},
+      {"int4",
+       "model.layers.2.mlp.experts.7.gate_proj",
+       160,
+       192,
+       2114.16357,
+       {{{0, 0, 0.f},
+         {0, 191, -0.178710938f},
+         {159, 0, 0.108398438f},
+         {159, 191, 0.f},
+         {1, 31, 0.f},
+         {1, 32, -0.0446777344f},
+         {127, 128, -0.204223633f},
+         {80, 64, 0.f}}}},
+      {"int4",
+       "model.layers.1.self_attn.kv_a_proj_with_mqa",
+       96,
+       192,
+       1248.75696,
+       {{{0, 0, 0.f},
+         {0, 191, 0.f},
+         {95, 0, 0.0208740234f},
+         {95, 191, -0.185424805f},
+         {1, 31, -0.0490722656f},
+         {1, 32, -0.0747070312f},
+         {95, 128, -0.0329589844f},
+         {48, 64, 0.f}}}},
+      {"int8",
+       "model.layers.0.mlp.down_proj",
+       192,
+       320,
+       3283.13595,
+       {{{0, 0, 0.0608444214f},
+         {0, 319, -0.0238037109f},
+         {191, 0, 0.015411377f},
+         {191, 319, 0.0590515137f},
+         {1, 31, -0.0293121338f},
+         {1, 32, -0.0563049316f},
+         {127, 128, 0.0646057129f},
+         {96, 106, -0.100250244f}}}},
+      {"int8",
+       "model.layers.2.mlp.experts.7.gate_proj",
+       160,
+       192,
+       2113.34922,
+       {{{0, 0, -0.0751876831f},
+         {0, 191, -0.0286102295f},
+         {159, 0, 0.0720977783f},
+         {159, 191, -0.0305175781f},
+         {1, 31, 0.0718994141f},
+         {1, 32, -0.128814697f},
+         {127, 128, -0.0478057861f},
+         {80, 64, -0.0352478027f}}}},
+      {"int8",
+       "model.layers.1.self_attn.kv_a_proj_with_mqa",
+       96,
+       192,
+       1280.73772,
+       {{{0, 0, -0.102005005f},
+         {0, 191, -0.0424575806f},
+         {95, 0, -0.0119781494f},
+         {95, 191, -0.0969772339f},
+         {1, 31, -0.00679016113f},
+         {1, 32, -0.0355224609f},
+         {95, 128, 0.0643005371f},
+         {48, 64, 0.0294189453f}}}},
   };
   for (const Case& test : cases) {
     CAPTURE(test.format);
     CAPTURE(test.module);
     const auto dir = golden_model(std::string("deepseek_v3-") + test.format);
     const Checkpoint checkpoint = Checkpoint::open(dir);
-    const Quantization quantization = parse_quantization(read_small_file(dir / "config.json", 1 << 20), "config.json");
+    const Quantization quantization =
+        parse_quantization(read_small_file(dir / "config.json", 1 << 20), "config.json");
     std::vector<std::string> problems;
     const auto weight = find_weight(checkpoint, quantization, test.module, test.rows, test.cols, problems);
     REQUIRE(weight.has_value());
@@ -329,13 +446,20 @@ TEST_CASE("what is wrong with a packed weight is named") {
     f.replace(name, dtype, std::move(shape), std::move(bytes));
     return f.problem(10, 24);
   };
-  CHECK(contains(problem_with("m.weight_packed", "I32", {10, 4}, std::string(160, '\0')), "shape [10, 4], expected [10, 3]"));
-  CHECK(contains(problem_with("m.weight_packed", "I64", {10, 3}, std::string(240, '\0')), "dtype I64, expected I32"));
-  CHECK(contains(problem_with("m.weight_scale", "F32", {10, 2}, std::string(80, '\0')), "shape [10, 2], expected [10, 3]"));
-  CHECK(contains(problem_with("m.weight_scale", "I32", {10, 3}, std::string(120, '\0')), "dtype I32, expected BF16 or F16"));
-  CHECK(contains(problem_with("m.weight_zero_point", "I8", {10, 3}, std::string(30, '\0')), "dtype I8, expected I32"));
-  CHECK(contains(problem_with("m.weight_shape", "I64", {2}, raw<std::int64_t>({10, 23})), "says [10, 23], expected [10, 24]"));
-  CHECK(contains(problem_with("m.weight", "BF16", {10, 24}, std::string(480, '\0')), "m.weight_packed: beside m.weight"));
+  CHECK(contains(problem_with("m.weight_packed", "I32", {10, 4}, std::string(160, '\0')),
+                 "shape [10, 4], expected [10, 3]"));
+  CHECK(contains(problem_with("m.weight_packed", "I64", {10, 3}, std::string(240, '\0')),
+                 "dtype I64, expected I32"));
+  CHECK(contains(problem_with("m.weight_scale", "F32", {10, 2}, std::string(80, '\0')),
+                 "shape [10, 2], expected [10, 3]"));
+  CHECK(contains(problem_with("m.weight_scale", "I32", {10, 3}, std::string(120, '\0')),
+                 "dtype I32, expected BF16 or F16"));
+  CHECK(contains(problem_with("m.weight_zero_point", "I8", {10, 3}, std::string(30, '\0')),
+                 "dtype I8, expected I32"));
+  CHECK(contains(problem_with("m.weight_shape", "I64", {2}, raw<std::int64_t>({10, 23})),
+                 "says [10, 23], expected [10, 24]"));
+  CHECK(contains(problem_with("m.weight", "BF16", {10, 24}, std::string(480, '\0')),
+                 "m.weight_packed: beside m.weight"));
   for (const char* name : {"m.weight_scale", "m.weight_shape", "m.weight_zero_point"}) {
     Fixture f = int4_fixture();
     f.remove(name);
@@ -349,7 +473,8 @@ TEST_CASE("a packed weight against its config") {
   CHECK(contains(f.problem(10, 24), "group_size 7 does not divide the input size 24"));
   f = int4_fixture();
   f.quantization["config_groups"]["group_0"]["weights"]["symmetric"] = true;
-  CHECK(contains(f.problem(10, 24), "m.weight_zero_point: zero points, but quantization_config says symmetric"));
+  CHECK(contains(f.problem(10, 24),
+                 "m.weight_zero_point: zero points, but quantization_config says symmetric"));
   for (const char* entry : {"m", "re:m$", "re:"}) {
     f = int4_fixture();
     f.quantization["ignore"] = {entry};

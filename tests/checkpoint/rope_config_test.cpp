@@ -18,7 +18,9 @@ json config_with(const char* model, const json& rope, const char* key = "rope_sc
   return config;
 }
 
-RopeConfig rope_of(const json& config) { return parse_config(config.dump(), "config.json").rope; }
+RopeConfig rope_of(const json& config) {
+  return parse_config(config.dump(), "config.json").rope;
+}
 
 RopeConfig v3_rope(const json& rope, const char* key = "rope_scaling") {
   return rope_of(config_with("deepseek_v3-grouped-yarn", rope, key));
@@ -31,8 +33,12 @@ std::string v3_error(const json& rope) {
 }  // namespace
 
 TEST_CASE("YaRN as DeepSeek-V3 publishes it") {
-  const json published = {{"type", "yarn"},   {"factor", 40},   {"mscale", 1.0},
-                          {"mscale_all_dim", 1.0}, {"beta_fast", 32}, {"beta_slow", 1},
+  const json published = {{"type", "yarn"},
+                          {"factor", 40},
+                          {"mscale", 1.0},
+                          {"mscale_all_dim", 1.0},
+                          {"beta_fast", 32},
+                          {"beta_slow", 1},
                           {"original_max_position_embeddings", 4096}};
   const RopeConfig rope = v3_rope(published);
   CHECK(rope.type == RopeType::yarn);
@@ -70,7 +76,8 @@ TEST_CASE("the other rotary types") {
   // DeepSeek's mscale applies to every type but the default one.
   CHECK(v3_rope({{"type", "linear"}, {"factor", 2.0}, {"mscale_all_dim", 1.0}}).softmax_mscale > 1);
   CHECK(v3_rope({{"type", "default"}, {"mscale_all_dim", 1.0}}).softmax_mscale == 1);
-  const RopeConfig llama3 = v3_rope({{"rope_type", "llama3"}, {"factor", 8}, {"low_freq_factor", 1}, {"high_freq_factor", 4}});
+  const RopeConfig llama3 =
+      v3_rope({{"rope_type", "llama3"}, {"factor", 8}, {"low_freq_factor", 1}, {"high_freq_factor", 4}});
   CHECK(llama3.type == RopeType::llama3);
   CHECK(llama3.high_freq_factor == 4);
   CHECK(llama3.original_max_position_embeddings == 256);
@@ -103,15 +110,18 @@ TEST_CASE("what is wrong with the rotary parameters is named") {
   CHECK(contains(v3_error({{"type", "yarn"}}), "rope_scaling.factor: not given, expected a number above 0"));
   CHECK(contains(v3_error({{"type", "yarn"}, {"factor", 0}}), "rope_scaling.factor: 0"));
   CHECK(contains(v3_error({{"type", "yarn"}, {"factor", "4"}}), "rope_scaling.factor: \"4\""));
-  CHECK(contains(v3_error({{"type", "yarn"}, {"factor", 4}, {"beta_fast", -1}}), "rope_scaling.beta_fast: -1"));
+  CHECK(
+      contains(v3_error({{"type", "yarn"}, {"factor", 4}, {"beta_fast", -1}}), "rope_scaling.beta_fast: -1"));
   CHECK(contains(v3_error({{"type", "yarn"}, {"factor", 4}, {"original_max_position_embeddings", 0.5}}),
                  "rope_scaling.original_max_position_embeddings: 0.5"));
   CHECK(contains(v3_error({{"type", "yarn"}, {"factor", 4}, {"mscale", 1}, {"mscale_all_dim", -1e9}}),
                  "give an attention scale of"));
-  CHECK(contains(v3_error({{"type", "llama3"}, {"factor", 4}, {"low_freq_factor", 4}, {"high_freq_factor", 4}}),
-                 "rope_scaling.high_freq_factor: 4, expected more than low_freq_factor"));
+  CHECK(
+      contains(v3_error({{"type", "llama3"}, {"factor", 4}, {"low_freq_factor", 4}, {"high_freq_factor", 4}}),
+               "rope_scaling.high_freq_factor: 4, expected more than low_freq_factor"));
   CHECK(contains(v3_error({{"rope_theta", 1}}), "rope_scaling.rope_theta: 1, expected a number above 1"));
   CHECK(contains(v3_error({{"partial_rotary_factor", 0.5}}), "partial_rotary_factor: 0.5, expected 1"));
-  CHECK(contains(v3_error({{"full_attention", {{"rope_type", "yarn"}}}}), "by kind of layer are not supported"));
+  CHECK(contains(v3_error({{"full_attention", {{"rope_type", "yarn"}}}}),
+                 "by kind of layer are not supported"));
   CHECK(contains(v3_error("yarn"), "rope_scaling: \"yarn\", expected an object"));
 }

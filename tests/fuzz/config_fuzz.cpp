@@ -1,5 +1,5 @@
-// A config.json or generation_config.json from anywhere: read, or refused with an Error; a config that is read
-// is one that a model can be built from.
+// A config.json or generation_config.json from anywhere: read, or refused with an Error; a config that is
+// read is one that a model can be built from.
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -29,7 +29,8 @@ void check_config(const baleen::Config& c) {
   check(c.num_attention_heads % c.num_key_value_heads == 0 && c.qk_head_dim() > 0);
   check(c.is_moe_layer.size() == c.num_hidden_layers && c.sliding_window.size() == c.num_hidden_layers);
   check(c.num_experts_per_tok > 0 && c.num_experts_per_tok <= c.n_routed_experts);
-  check(c.n_group > 0 && c.n_routed_experts % c.n_group == 0 && c.topk_group > 0 && c.topk_group <= c.n_group);
+  check(c.n_group > 0 && c.n_routed_experts % c.n_group == 0 && c.topk_group > 0 &&
+        c.topk_group <= c.n_group);
   check(std::isfinite(c.rope.attention_factor) && std::isfinite(c.rope.softmax_mscale) && c.rope.theta > 1);
   check(c.rope.factor > 0 && c.rope.original_max_position_embeddings > 0);
 }

@@ -15,7 +15,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         file.subspan(baleen::safetensors_prefix, header_bytes), contents.size(), "fuzz");
     std::uint64_t end = 0;
     for (const baleen::SafetensorsEntry& entry : header.entries) {
-      if (entry.begin != end || entry.end < entry.begin || entry.shape.rank > entry.shape.dim.size()) std::abort();
+      if (entry.begin != end || entry.end < entry.begin || entry.shape.rank > entry.shape.dim.size())
+        std::abort();
       end = entry.end;
     }
     if (end != contents.size()) std::abort();
