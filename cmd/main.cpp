@@ -69,8 +69,18 @@ int dispatch(const Words& words) {
   throw_unknown_command(name, commands);
 }
 
-int report(const std::string& who, const std::string& what, int status) {
-  const Style style(2, ColorChoice::automatic);
+// What --color asks for, known although the options could not be read.
+ColorChoice color_choice(const Words& words) {
+  const auto given = [&](const std::string& choice) {
+    const auto name = std::find(words.begin(), words.end(), "--color");
+    return std::find(words.begin(), words.end(), "--color=" + choice) != words.end() ||
+           (name != words.end() && name + 1 != words.end() && name[1] == choice);
+  };
+  if (given("never")) return ColorChoice::never;
+  return given("always") ? ColorChoice::always : ColorChoice::automatic;
+}
+
+int report(const std::string& who, const Style& style, const std::string& what, int status) {
   write_message(style.red(who + ":") + " " + what + "\n");
   return status;
 }
@@ -85,6 +95,7 @@ std::string speaker(const Words& words) {
 
 int run_program(const Words& words) {
   const std::string who = speaker(words);
+  const Style style(2, color_choice(words));
   install_sigbus_handler(who);
   try {
     const int status = dispatch(words);
@@ -94,15 +105,15 @@ int run_program(const Words& words) {
     raise_again(SIGPIPE);
     return failed;
   } catch (const UsageError& error) {
-    return report(who, error.what(), wrong_usage);
+    return report(who, style, error.what(), wrong_usage);
   } catch (const Error& error) {
-    return report(who, error.what(), failed);
+    return report(who, style, error.what(), failed);
   } catch (const std::bad_alloc&) {
-    return report(who, "out of memory", failed);
+    return report(who, style, "out of memory", failed);
   } catch (const std::system_error& error) {
-    return report(who, error.what(), failed);
+    return report(who, style, error.what(), failed);
   } catch (const std::exception& error) {
-    return report(who, std::string("internal error: ") + error.what(), failed);
+    return report(who, style, std::string("internal error: ") + error.what(), failed);
   }
 }
 

@@ -136,7 +136,7 @@ struct Job {
 
 // The tokens that the KV cache must have room for.
 std::size_t tokens_needed(const Job& job) {
-  const std::size_t room = job.context - std::min(job.context, job.prompt.ids.size());
+  const std::size_t room = job.context - job.prompt.ids.size();
   return job.prompt.ids.size() + std::min(room, job.options.max_new_tokens.value_or(room));
 }
 
@@ -262,7 +262,7 @@ int run_job(const Job& job, const fs::path& folder) {
   {
     const SignalFlag flag;
     Session session(job.model, pool,
-                    {.context = std::max<std::size_t>(1, tokens_needed(job)),
+                    {.context = tokens_needed(job),
                      .kv_format = job.kv_format,
                      .kernels = &job.kernels,
                      .cancel = SignalFlag::cancel()});
@@ -285,6 +285,7 @@ int run_model(const RunOptions& options, const fs::path& folder, const std::opti
   }
   const Tokenizer* const words = tokenizer ? &*tokenizer : nullptr;
   const Prompt prompt = make_prompt(options, words);
+  check_prompt(prompt.ids, model.config().vocab_size, context);
   Job job{.options = options,
           .model = model,
           .tokenizer = words,

@@ -66,8 +66,8 @@ std::vector<Option> input_options(RunOptions& o) {
        .text =
            "Read the prompt from FILE; - is standard input. Given a PROMPT too, the model gets the file's "
            "text, a newline, then PROMPT.\n"
-           "One newline at the end of a file or of standard input is not part of the prompt, as in the "
-           "shell's $(...); with --raw it is.",
+           "One newline at the end of a file or of standard input is not part of the prompt; with --raw it "
+           "is.",
        .set = [&o](std::string_view value) { o.file = parse_path(value); }},
       {.name = "raw",
        .group = group,

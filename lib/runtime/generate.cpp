@@ -37,6 +37,15 @@ void check_ids(std::span<const TokenId> ids, std::size_t vocab_size) {
   }
 }
 
+void check_prompt(std::span<const TokenId> ids, std::size_t vocab_size, std::size_t context) {
+  if (ids.empty()) throw Error("the prompt is empty: the model needs one token at least to go on from");
+  check_ids(ids, vocab_size);
+  if (ids.size() > context) {
+    throw Error("the prompt has " + std::to_string(ids.size()) + " tokens, the context holds " +
+                std::to_string(context));
+  }
+}
+
 Generation::Generation(std::vector<TokenId> prompt, const GenerateOptions& options,
                        const Tokenizer* tokenizer, std::size_t vocab_size, std::size_t context,
                        GenerateEvents events)
@@ -46,7 +55,7 @@ Generation::Generation(std::vector<TokenId> prompt, const GenerateOptions& optio
       sampler_(options.sampling, vocab_size),
       stop_(options.stop),
       room_(0) {
-  check_prompt(vocab_size, context);
+  check_prompt(prompt_, vocab_size, context);
   room_ = std::min(context - prompt_.size(), options_.max_new_tokens.value_or(context));
   for (const TokenId id : prompt_) sampler_.accept(id);
   if (tokenizer) {
@@ -57,15 +66,6 @@ Generation::Generation(std::vector<TokenId> prompt, const GenerateOptions& optio
   if (options_.logprobs && options_.prompt_logprobs) {
     const TokenLogprobs first{.id = prompt_[0], .logprob = {}, .top = {}};
     events_.token({.id = prompt_[0], .of_prompt = true, .logprobs = &first});
-  }
-}
-
-void Generation::check_prompt(std::size_t vocab_size, std::size_t context) const {
-  if (prompt_.empty()) throw Error("the prompt is empty: the model needs one token at least to go on from");
-  check_ids(prompt_, vocab_size);
-  if (prompt_.size() > context) {
-    throw Error("the prompt has " + std::to_string(prompt_.size()) + " tokens, the context holds " +
-                std::to_string(context));
   }
 }
 

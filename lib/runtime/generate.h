@@ -49,11 +49,14 @@ struct GenerateEvents {
 // Throws Error naming the first id that is not in the vocabulary.
 void check_ids(std::span<const TokenId> ids, std::size_t vocab_size);
 
+// Throws Error if the prompt is empty, names a token outside the vocabulary or is longer than the context.
+void check_prompt(std::span<const TokenId> ids, std::size_t vocab_size, std::size_t context);
+
 // One request, fed with logits by whoever runs the model: it can be alone or one of many.
 class Generation {
  public:
   // `tokenizer` may be null: then there is no text. `context`: prompt and new tokens together at most.
-  // Throws Error if the prompt is empty, longer than the context, or names a token outside the vocabulary.
+  // Throws as check_prompt does.
   Generation(std::vector<TokenId> prompt, const GenerateOptions& options, const Tokenizer* tokenizer,
              std::size_t vocab_size, std::size_t context, GenerateEvents events);
 
@@ -76,7 +79,6 @@ class Generation {
   const std::string& text() const { return text_; }
 
  private:
-  void check_prompt(std::size_t vocab_size, std::size_t context) const;
   void report(TokenId id, bool of_prompt, std::span<const float> logits);
   void add_text(std::string_view text);
   void finish(FinishReason reason);

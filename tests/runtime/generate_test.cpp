@@ -14,10 +14,15 @@ namespace {
 
 // Six tokens: an end token, letters, and the two bytes of "é" apart (Ã and © in the byte-level alphabet).
 constexpr std::string_view tokenizer_json = R"({
-  "added_tokens": [{"id": 0, "content": "<end>", "special": true}],
-  "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "use_regex": true},
-  "decoder": {"type": "ByteLevel"},
-  "model": {"type": "BPE", "vocab": {"<end>": 0, "a": 1, "b": 2, "c": 3, "Ã": 4, "©": 5}, "merges": []}
+  "added_tokens": [{"id": 0, "content": "<end>", "single_word": false, "lstrip": false, "rstrip": false,
+                    "normalized": false, "special": true}],
+  "normalizer": null,
+  "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+  "post_processor": null,
+  "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+  "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
+            "vocab": {"<end>": 0, "a": 1, "b": 2, "c": 3, "Ã": 4, "©": 5}, "merges": []}
 })";
 constexpr std::size_t vocab_size = 6;
 constexpr TokenId end = 0, a = 1, b = 2, c = 3, first_byte = 4, second_byte = 5;
