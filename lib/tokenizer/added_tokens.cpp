@@ -19,7 +19,9 @@ std::size_t last_character(std::string_view text, std::size_t end) {
   return end;
 }
 
-char32_t character(std::string_view text, std::size_t at) { return unicode::next(text, at); }
+char32_t character(std::string_view text, std::size_t at) {
+  return unicode::next(text, at);
+}
 
 std::size_t space_begin(std::string_view text, std::size_t end, std::size_t floor) {
   while (end > floor) {
@@ -44,7 +46,8 @@ std::size_t space_end(std::string_view text, std::size_t begin) {
 bool TokenMatcher::add(const AddedToken& token) {
   std::uint32_t node = 0;
   for (const char byte : token.matched) {
-    const auto [found, is_new] = edges_.try_emplace(edge(node, byte), static_cast<std::uint32_t>(ends_.size()));
+    const auto [found, is_new] =
+        edges_.try_emplace(edge(node, byte), static_cast<std::uint32_t>(ends_.size()));
     if (is_new) ends_.push_back(kNone);
     node = found->second;
   }
@@ -74,8 +77,8 @@ bool TokenMatcher::is_single_word(std::string_view text, std::size_t begin, std:
   return end == text.size() || !unicode::is_word(character(text, end));
 }
 
-// The search goes on behind each match as it was found. What rstrip takes in addition does not move it, so tokens may
-// overlap; what lstrip takes stops at the previous token.
+// The search goes on behind each match as it was found. What rstrip takes in addition does not move it, so
+// tokens may overlap; what lstrip takes stops at the previous token.
 void TokenMatcher::split(std::string_view text, bool at_start, std::vector<Segment>& out) const {
   std::size_t done = 0;
   const auto emit_text = [&](std::size_t end) {
@@ -83,7 +86,8 @@ void TokenMatcher::split(std::string_view text, bool at_start, std::vector<Segme
   };
   for (std::size_t at = 0; !tokens_.empty() && at < text.size();) {
     std::size_t end = at;
-    const std::uint32_t found = begins_[static_cast<unsigned char>(text[at])] ? longest(text, at, end) : kNone;
+    const std::uint32_t found =
+        begins_[static_cast<unsigned char>(text[at])] ? longest(text, at, end) : kNone;
     if (found == kNone) {
       ++at;
       continue;

@@ -1,5 +1,5 @@
-// Tokens that are found in the text before the model sees it: special tokens and other added ones. Owns their flags
-// and the search; tokenizer/added_vocabulary of the tokenizers library is the model for both.
+// Tokens that are found in the text before the model sees it: special tokens and other added ones. Owns their
+// flags and the search; tokenizer/added_vocabulary of the tokenizers library is the model for both.
 #pragma once
 
 #include <array>

@@ -11,7 +11,7 @@
 namespace baleen {
 namespace {
 
-// Up to this many symbols a scan for the best pair is faster than a heap.
+// Up to this many symbols a scan for the best pair is faster than a queue.
 constexpr std::size_t kShortWord = 24;
 constexpr std::uint32_t kNoRank = 0xFFFFFFFF;
 constexpr char32_t kPlainCharacters = 0x200;
@@ -19,8 +19,6 @@ constexpr char32_t kPlainCharacters = 0x200;
 std::uint64_t pair_of(TokenId left, TokenId right) {
   return std::uint64_t{static_cast<std::uint32_t>(left)} << 32 | static_cast<std::uint32_t>(right);
 }
-
-bool later(const Bpe::Candidate& a, const Bpe::Candidate& b) { return a.order > b.order; }
 
 void append_symbol(std::vector<Bpe::Symbol>& symbols, TokenId id) {
   const auto position = static_cast<std::int32_t>(symbols.size());
@@ -30,7 +28,9 @@ void append_symbol(std::vector<Bpe::Symbol>& symbols, TokenId id) {
 
 }  // namespace
 
-void MergeTable::reserve(std::size_t merges) { slots_.assign(std::bit_ceil(merges * 2 + 2), Slot{}); }
+void MergeTable::reserve(std::size_t merges) {
+  slots_.assign(std::bit_ceil(merges * 2 + 2), Slot{});
+}
 
 std::size_t MergeTable::home(std::uint64_t pair) const {
   const std::uint64_t hash = pair * 0x9E3779B97F4A7C15ULL;
@@ -92,13 +92,15 @@ TokenId Bpe::character(std::string_view c, bool first, bool last, Scratch& scrat
 // All bytes of the spelling as tokens, or nothing when one of them has none.
 bool Bpe::fall_back(std::string_view spelling, std::vector<Symbol>& symbols) const {
   const auto token = [&](char c) { return byte_tokens_[static_cast<unsigned char>(c)]; };
-  if (std::any_of(spelling.begin(), spelling.end(), [&](char c) { return token(c) == kNoToken; })) return false;
+  if (std::any_of(spelling.begin(), spelling.end(), [&](char c) { return token(c) == kNoToken; }))
+    return false;
   for (const char c : spelling) append_symbol(symbols, token(c));
   return true;
 }
 
-// The word's characters as symbols. A run of unknown ones becomes one symbol with fuse_unk, and a pending one is
-// written when the next known character comes: behind bytes that fell back in between, as in the reference.
+// The word's characters as symbols. A run of unknown ones becomes one symbol with fuse_unk, and a pending one
+// is written when the next known character comes: behind bytes that fell back in between, as in the
+// reference.
 void Bpe::split(std::string_view word, Scratch& scratch) const {
   std::vector<Symbol>& symbols = scratch.symbols;
   symbols.clear();
@@ -114,7 +116,8 @@ void Bpe::split(std::string_view word, Scratch& scratch) const {
       append_symbol(symbols, id);
     } else if (!options_.byte_fallback || !fall_back(scratch.spelling, symbols)) {
       if (!options_.unk_token) continue;  // dropped
-      if (unk_ == kNoToken) throw Error("the tokenizer's unk_token '" + *options_.unk_token + "' is not in its vocabulary");
+      if (unk_ == kNoToken)
+        throw Error("the tokenizer's unk_token '" + *options_.unk_token + "' is not in its vocabulary");
       if (pending && !options_.fuse_unk) append_symbol(symbols, unk_);
       pending = true;
     }
@@ -163,44 +166,34 @@ void Bpe::merge_short(Scratch& scratch) const {
   }
 }
 
-// Puts the pair that begins at `position` on the heap if it merges.
+// Queues the pair that begins at `position` if it merges.
 void Bpe::offer(Scratch& scratch, std::int32_t position) const {
   if (position < 0) return;
   const Symbol& left = scratch.symbols[static_cast<std::size_t>(position)];
   if (left.next < 0) return;
   const Merge* merge = merges_.find(left.id, scratch.symbols[static_cast<std::size_t>(left.next)].id);
-  if (!merge) return;
-  scratch.heap.push_back({std::uint64_t{merge->rank} << 32 | static_cast<std::uint32_t>(position), merge->id});
+  if (merge) scratch.queue.push(merge->rank, static_cast<std::uint32_t>(position), merge->id);
 }
 
-// The same with a heap over a linked list, O(n log n): words of a megabyte exist.
+// The same with a queue over a linked list, O(n log n): words of a megabyte exist.
 void Bpe::merge_long(Scratch& scratch) const {
   std::vector<Symbol>& symbols = scratch.symbols;
-  std::vector<Candidate>& heap = scratch.heap;
-  heap.clear();
   for (std::size_t i = 0; i < symbols.size(); ++i) offer(scratch, static_cast<std::int32_t>(i));
-  std::make_heap(heap.begin(), heap.end(), later);
-  const auto push = [&](std::int32_t position) {
-    const std::size_t before = heap.size();
-    offer(scratch, position);
-    if (heap.size() != before) std::push_heap(heap.begin(), heap.end(), later);
-  };
-  while (!heap.empty()) {
-    const Candidate best = heap.front();
-    std::pop_heap(heap.begin(), heap.end(), later);
-    heap.pop_back();
-    const auto position = static_cast<std::int32_t>(best.order & 0xFFFFFFFF);
-    Symbol& left = symbols[static_cast<std::size_t>(position)];
+  std::uint32_t position = 0;
+  TokenId id = kNoToken;
+  while (scratch.queue.pop(position, id)) {
+    Symbol& left = symbols[position];
     if (left.gone || left.next < 0) continue;
     Symbol& right = symbols[static_cast<std::size_t>(left.next)];
     const Merge* merge = merges_.find(left.id, right.id);
-    if (!merge || merge->id != best.id) continue;  // the pair has changed since
-    left.id = best.id;
+    if (!merge || merge->id != id) continue;  // the pair has changed since
+    left.id = id;
     left.next = right.next;
     right.gone = true;
-    if (right.next >= 0) symbols[static_cast<std::size_t>(right.next)].previous = position;
-    push(left.previous);
-    push(position);
+    if (right.next >= 0)
+      symbols[static_cast<std::size_t>(right.next)].previous = static_cast<std::int32_t>(position);
+    offer(scratch, left.previous);
+    offer(scratch, static_cast<std::int32_t>(position));
   }
 }
 

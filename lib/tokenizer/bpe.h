@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "tokenizer/merge_queue.h"
 #include "tokenizer/tokens.h"
 #include "tokenizer/vocabulary.h"
 
@@ -60,13 +61,9 @@ class Bpe {
     std::int32_t previous, next;
     bool gone;
   };
-  struct Candidate {
-    std::uint64_t order;  // rank, then position: the heap's smallest is merged first
-    TokenId id;
-  };
   struct Scratch {
     std::vector<Symbol> symbols;
-    std::vector<Candidate> heap;
+    MergeQueue queue;
     std::vector<std::uint32_t> ranks;
     std::string spelling;
   };
@@ -85,8 +82,8 @@ class Bpe {
   BpeOptions options_;
   Vocabulary vocabulary_;
   MergeTable merges_;
-  std::array<TokenId, 256> byte_tokens_{};   // <0x00> to <0xFF>
-  std::vector<TokenId> plain_;               // ids of the characters below U+0200, which spell all byte-level text
+  std::array<TokenId, 256> byte_tokens_{};  // <0x00> to <0xFF>
+  std::vector<TokenId> plain_;  // ids of the characters below U+0200, which spell all byte-level text
   TokenId unk_ = kNoToken;
 };
 

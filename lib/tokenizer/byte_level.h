@@ -1,5 +1,5 @@
-// The 256 characters that stand for bytes in byte-level vocabularies: printable Latin-1 for itself, the rest from
-// U+0100 on (GPT-2's encoder.py, bytes_to_unicode).
+// The 256 characters that stand for bytes in byte-level vocabularies: printable Latin-1 for itself, the rest
+// from U+0100 on (GPT-2's encoder.py, bytes_to_unicode).
 #pragma once
 
 #include <optional>

@@ -11,13 +11,17 @@ namespace {
 constexpr int kMaxDepth = 32;  // of sequences in sequences
 constexpr std::size_t kMaxSteps = 256;
 
-std::string_view type_of(const JsonValue& json) { return json.at("type").string(); }
-
-[[noreturn]] void unsupported(const JsonValue& json, const char* kind, const char* supported) {
-  json.fail(std::string(kind) + " '" + std::string(type_of(json)) + "' is not supported (supported: " + supported + ")");
+std::string_view type_of(const JsonValue& json) {
+  return json.at("type").string();
 }
 
-// Calls read(step) for each step of a component, taking sequences apart; `member` is where a sequence keeps them.
+[[noreturn]] void unsupported(const JsonValue& json, const char* kind, const char* supported) {
+  json.fail(std::string(kind) + " '" + std::string(type_of(json)) +
+            "' is not supported (supported: " + supported + ")");
+}
+
+// Calls read(step) for each step of a component, taking sequences apart; `member` is where a sequence keeps
+// them.
 template <typename Read>
 void for_each_step(const JsonValue& json, const char* member, int depth, std::size_t& count, Read&& read) {
   if (type_of(json) != "Sequence") {
@@ -59,10 +63,12 @@ NormalizeStep read_normalize_step(const JsonValue& json) {
   if (type == "Replace") {
     return normalize::Replace{read_pattern(json.at("pattern")), std::string(json.at("content").string())};
   }
-  if (type == "Strip") return normalize::Strip{json.at("strip_left").boolean(), json.at("strip_right").boolean()};
+  if (type == "Strip")
+    return normalize::Strip{json.at("strip_left").boolean(), json.at("strip_right").boolean()};
   if (type == "Lowercase") return normalize::Lowercase{};
   if (type == "ByteLevel") return normalize::ByteLevel{};
-  unsupported(json, "normalizer", "Sequence, NFC, NFD, NFKC, NFKD, Prepend, Replace, Strip, Lowercase, ByteLevel");
+  unsupported(json, "normalizer",
+              "Sequence, NFC, NFD, NFKC, NFKD, Prepend, Replace, Strip, Lowercase, ByteLevel");
 }
 
 SplitBehavior read_behavior(const JsonValue& json) {
@@ -120,7 +126,8 @@ PreTokenizeStep read_pre_tokenize_step(const JsonValue& json) {
   if (type == "Whitespace") return pretokenize::Whitespace{};
   if (type == "WhitespaceSplit") return pretokenize::WhitespaceSplit{};
   unsupported(json, "pre-tokenizer",
-              "Sequence, Split, ByteLevel, Metaspace, Digits, Punctuation, CharDelimiterSplit, Whitespace, WhitespaceSplit");
+              "Sequence, Split, ByteLevel, Metaspace, Digits, Punctuation, CharDelimiterSplit, Whitespace, "
+              "WhitespaceSplit");
 }
 
 DecodeStep read_decode_step(const JsonValue& json) {
@@ -143,10 +150,13 @@ DecodeStep read_decode_step(const JsonValue& json) {
                              read_prepend_scheme(json) != pretokenize::Metaspace::Prepend::never};
   }
   if (type == "BPEDecoder") return decode::Suffix{std::string(json.at("suffix").string())};
-  unsupported(json, "decoder", "Sequence, ByteLevel, ByteFallback, Fuse, Replace, Strip, Metaspace, BPEDecoder");
+  unsupported(json, "decoder",
+              "Sequence, ByteLevel, ByteFallback, Fuse, Replace, Strip, Metaspace, BPEDecoder");
 }
 
-TokenId read_id(const JsonValue& json) { return static_cast<TokenId>(json.integer(0, kMaxTokenId)); }
+TokenId read_id(const JsonValue& json) {
+  return static_cast<TokenId>(json.integer(0, kMaxTokenId));
+}
 
 void append_special_token(const JsonValue& json, std::string_view name, std::vector<TokenId>& out) {
   const auto tokens = json.at("special_tokens").find(name);
@@ -220,7 +230,8 @@ PostProcessor read_post_processor(const JsonValue& json) {
     } else if (type == "RobertaProcessing" || type == "BertProcessing") {
       read_cls_sep(step, result);
     } else {
-      unsupported(step, "post-processor", "Sequence, TemplateProcessing, ByteLevel, RobertaProcessing, BertProcessing");
+      unsupported(step, "post-processor",
+                  "Sequence, TemplateProcessing, ByteLevel, RobertaProcessing, BertProcessing");
     }
   });
   return result;

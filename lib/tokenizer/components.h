@@ -1,5 +1,5 @@
-// Reads the parts of a tokenizer.json: normalizer, pre_tokenizer, post_processor, decoder, added_tokens and model.
-// What one of them asks for and this library does not do is a FormatError that names it.
+// Reads the parts of a tokenizer.json: normalizer, pre_tokenizer, post_processor, decoder, added_tokens and
+// model. What one of them asks for and this library does not do is a FormatError that names it.
 #pragma once
 
 #include <vector>
@@ -24,8 +24,8 @@ std::vector<DecodeStep> read_decoder(const JsonValue& json);
 PostProcessor read_post_processor(const JsonValue& json);
 Bpe read_bpe(const JsonValue& json);
 
-// The tokens with the ids that the reference gives them: that of the vocabulary where the content is in it, else the
-// next free one behind it, whatever the file says.
+// The tokens with the ids that the reference gives them: that of the vocabulary where the content is in it,
+// else the next free one behind it, whatever the file says.
 std::vector<AddedToken> read_added_tokens(const JsonValue& json, const Vocabulary& vocabulary,
                                           const Normalizer& normalizer);
 

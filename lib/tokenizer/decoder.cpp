@@ -89,8 +89,8 @@ class ByteLevelStage : public WholeTokenStage {
   unicode::LossyDecoder lossy_;
 };
 
-// A run of byte tokens counts as a whole: one wrong byte and none of it is text. So nothing of a run is certain
-// before its end, unless it is wrong already.
+// A run of byte tokens counts as a whole: one wrong byte and none of it is text. So nothing of a run is
+// certain before its end, unless it is wrong already.
 class ByteFallbackStage : public WholeTokenStage {
  public:
   using WholeTokenStage::WholeTokenStage;
@@ -119,7 +119,10 @@ class ByteFallbackStage : public WholeTokenStage {
     int value = 0;
     const bool plus = text[3] == '+';  // Rust's number parser takes a sign
     for (const char c : text.substr(plus ? 4 : 3, plus ? 1 : 2)) {
-      const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+      const int digit = c >= '0' && c <= '9'   ? c - '0'
+                        : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                        : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                               : -1;
       if (digit < 0) return std::nullopt;
       value = value * 16 + digit;
     }
@@ -224,7 +227,8 @@ class StripStage : public Stage {
   std::size_t trailing() const {
     std::size_t size = 0;
     const std::string_view text = held_;
-    for (std::size_t i = 0; i < step_.stop && text.substr(0, text.size() - size).ends_with(step_.content); ++i) {
+    for (std::size_t i = 0; i < step_.stop && text.substr(0, text.size() - size).ends_with(step_.content);
+         ++i) {
       size += step_.content.size();
     }
     return size;
@@ -326,7 +330,9 @@ struct MakeStage {
   Made operator()(const decode::Metaspace& step) const {
     return std::make_unique<MetaspaceStage>(next, step, mid_text);
   }
-  Made operator()(const decode::Suffix& step) const { return std::make_unique<SuffixStage>(next, step, mid_text); }
+  Made operator()(const decode::Suffix& step) const {
+    return std::make_unique<SuffixStage>(next, step, mid_text);
+  }
 };
 
 bool fuses(const DecodeStep& step) {
@@ -335,7 +341,8 @@ bool fuses(const DecodeStep& step) {
 
 }  // namespace
 
-DecodeChain::DecodeChain(const std::vector<DecodeStep>& steps, bool mid_text) : out_(std::make_unique<std::string>()) {
+DecodeChain::DecodeChain(const std::vector<DecodeStep>& steps, bool mid_text)
+    : out_(std::make_unique<std::string>()) {
   stages_.push_back(std::make_unique<Sink>(*out_));
   for (std::size_t i = steps.size(); i-- > 0;) {
     bool fused = false;

@@ -1,5 +1,6 @@
-// From token spellings back to text: the decoders of tokenizer.json as a chain of stages that work on a stream, so
-// that decoding a token costs the same however many came before, and text comes out as soon as it is certain.
+// From token spellings back to text: the decoders of tokenizer.json as a chain of stages that work on a
+// stream, so that decoding a token costs the same however many came before, and text comes out as soon as it
+// is certain.
 #pragma once
 
 #include <memory>
@@ -35,8 +36,8 @@ struct Suffix {
 struct JoinWithSpaces {};  // what happens without any decoder
 }  // namespace decode
 
-using DecodeStep = std::variant<decode::ByteLevel, decode::ByteFallback, decode::Fuse, decode::Replace, decode::Strip,
-                                decode::Metaspace, decode::Suffix, decode::JoinWithSpaces>;
+using DecodeStep = std::variant<decode::ByteLevel, decode::ByteFallback, decode::Fuse, decode::Replace,
+                                decode::Strip, decode::Metaspace, decode::Suffix, decode::JoinWithSpaces>;
 
 // Takes tokens, each as one or more fragments of valid UTF-8, and passes tokens on to the next stage.
 class DecodeStage {

@@ -44,7 +44,8 @@ std::int64_t JsonValue::integer(std::int64_t least, std::int64_t most) const {
   std::int64_t value = 0;
   if (element_.get_int64().get(value) != simdjson::SUCCESS) fail("is not an integer");
   if (value < least || value > most) {
-    fail(std::to_string(value) + " is out of range, expected " + std::to_string(least) + " to " + std::to_string(most));
+    fail(std::to_string(value) + " is out of range, expected " + std::to_string(least) + " to " +
+         std::to_string(most));
   }
   return value;
 }

@@ -1,5 +1,5 @@
-// Reading tokenizer.json: a JSON value that knows the file and the place it stands at, so that everything that is
-// missing, of the wrong type or not supported is named in the error.
+// Reading tokenizer.json: a JSON value that knows the file and the place it stands at, so that everything
+// that is missing, of the wrong type or not supported is named in the error.
 #pragma once
 
 #include <simdjson.h>

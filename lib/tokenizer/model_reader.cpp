@@ -1,5 +1,5 @@
-// The "model" part of a tokenizer.json: vocabulary and merges, up to 28 MB of it, so no path is built and no string
-// is copied per entry unless something is wrong.
+// The "model" part of a tokenizer.json: vocabulary and merges, up to 28 MB of it, so no path is built and no
+// string is copied per entry unless something is wrong.
 #include <algorithm>
 #include <string>
 #include <utility>
@@ -9,7 +9,9 @@
 namespace baleen {
 namespace {
 
-std::string quoted(std::string_view text) { return "'" + std::string(text.substr(0, 80)) + "'"; }
+std::string quoted(std::string_view text) {
+  return "'" + std::string(text.substr(0, 80)) + "'";
+}
 
 Vocabulary read_vocabulary(const JsonValue& json) {
   simdjson::dom::object object;
@@ -24,7 +26,8 @@ Vocabulary read_vocabulary(const JsonValue& json) {
   for (const auto field : object) {
     std::int64_t id = 0;
     if (field.value.get_int64().get(id) != simdjson::SUCCESS || id < 0 || id > kMaxTokenId) {
-      json.fail("the id of " + quoted(field.key) + " is not an integer from 0 to " + std::to_string(kMaxTokenId));
+      json.fail("the id of " + quoted(field.key) + " is not an integer from 0 to " +
+                std::to_string(kMaxTokenId));
     }
     if (!vocabulary.add(field.key, static_cast<TokenId>(id))) {
       json.fail("the id " + std::to_string(id) + " of " + quoted(field.key) + " is also that of " +
@@ -56,7 +59,9 @@ class MergeReader {
   }
 
  private:
-  [[noreturn]] void fail(const std::string& what) const { json_.fail("merge " + std::to_string(rank_) + ": " + what); }
+  [[noreturn]] void fail(const std::string& what) const {
+    json_.fail("merge " + std::to_string(rank_) + ": " + what);
+  }
 
   // False for a version line.
   bool pair(const simdjson::dom::element item, std::string_view& left, std::string_view& right) const {
@@ -64,7 +69,8 @@ class MergeReader {
     if (item.get_string().get(line) == simdjson::SUCCESS) {
       if (line.starts_with("#version")) return false;
       const std::size_t space = line.find(' ');
-      if (space == line.npos || line.find(' ', space + 1) != line.npos) fail(quoted(line) + " is not two tokens");
+      if (space == line.npos || line.find(' ', space + 1) != line.npos)
+        fail(quoted(line) + " is not two tokens");
       left = line.substr(0, space);
       right = line.substr(space + 1);
       return true;
@@ -83,7 +89,8 @@ class MergeReader {
     return id;
   }
 
-  // Merges come in the order of the tokens that they make, mostly: try the last one and the next before searching.
+  // Merges come in the order of the tokens that they make, mostly: try the last one and the next before
+  // searching.
   TokenId merged_id() {
     for (const TokenId guess : {last_, last_ + 1}) {
       if (vocabulary_.has(guess) && vocabulary_.spelling(guess) == merged_) return guess;
@@ -140,7 +147,8 @@ Bpe read_bpe(const JsonValue& json) {
   if (type != "BPE") json.fail("the model '" + std::string(type) + "' is not supported (supported: BPE)");
   if (const auto dropout = json.find("dropout")) {
     double rate = 0;
-    if (dropout->element().get_double().get(rate) != simdjson::SUCCESS || rate != 0) dropout->fail("is not null: tokens would be random");
+    if (dropout->element().get_double().get(rate) != simdjson::SUCCESS || rate != 0)
+      dropout->fail("is not null: tokens would be random");
   }
   BpeOptions options;
   if (const auto unk = json.find("unk_token")) options.unk_token = std::string(unk->string());

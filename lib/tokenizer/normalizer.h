@@ -1,5 +1,5 @@
-// What happens to a text before it is split: Unicode forms, replacements, a prefix. Sequences in tokenizer.json are
-// flattened: each step's output is the next one's input.
+// What happens to a text before it is split: Unicode forms, replacements, a prefix. Sequences in
+// tokenizer.json are flattened: each step's output is the next one's input.
 #pragma once
 
 #include <string>

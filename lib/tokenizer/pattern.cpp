@@ -24,7 +24,9 @@ struct Free {
 template <typename T>
 using Handle = std::unique_ptr<T, Free>;
 
-PCRE2_SPTR bytes(std::string_view text) { return reinterpret_cast<PCRE2_SPTR>(text.data()); }
+PCRE2_SPTR bytes(std::string_view text) {
+  return reinterpret_cast<PCRE2_SPTR>(text.data());
+}
 
 std::string message(int code) {
   PCRE2_UCHAR text[256];
@@ -45,8 +47,10 @@ struct Pattern::Code {
     pcre2_set_parens_nest_limit(context.get(), 100);
     int error = 0;
     std::size_t offset = 0;
-    program.reset(pcre2_compile(bytes(pattern), pattern.size(), options | PCRE2_UTF, &error, &offset, context.get()));
-    if (!program) throw std::invalid_argument(message(error) + " (as translated: " + std::string(pattern) + ")");
+    program.reset(
+        pcre2_compile(bytes(pattern), pattern.size(), options | PCRE2_UTF, &error, &offset, context.get()));
+    if (!program)
+      throw std::invalid_argument(message(error) + " (as translated: " + std::string(pattern) + ")");
     // Without JIT (a hardened system may forbid writable code) the interpreter does the same, slower.
     jit = pcre2_jit_compile(program.get(), PCRE2_JIT_COMPLETE) == 0;
   }
@@ -54,7 +58,8 @@ struct Pattern::Code {
 
 Pattern Pattern::regex(std::string_view oniguruma) {
   const std::string pattern = translate_pattern(oniguruma);
-  return Pattern(std::make_shared<const Code>(pattern, PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C));
+  return Pattern(
+      std::make_shared<const Code>(pattern, PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C));
 }
 
 Pattern Pattern::literal(std::string_view text) {
@@ -86,17 +91,19 @@ int Matcher::find_with_stack(std::string_view text, std::size_t from) {
     pcre2_jit_stack_assign(state_->context.get(), nullptr, state_->stack.get());
   }
   const auto* program = code_->program.get();
-  const int found = pcre2_jit_match(program, bytes(text), text.size(), from, 0, state_->match.get(), state_->context.get());
+  const int found =
+      pcre2_jit_match(program, bytes(text), text.size(), from, 0, state_->match.get(), state_->context.get());
   if (found != PCRE2_ERROR_JIT_STACKLIMIT) return found;
-  return pcre2_match(program, bytes(text), text.size(), from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, state_->match.get(),
-                     state_->context.get());
+  return pcre2_match(program, bytes(text), text.size(), from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
+                     state_->match.get(), state_->context.get());
 }
 
 bool Matcher::find(std::string_view text, std::size_t from, std::size_t& begin, std::size_t& end) {
   int found = 0;
   const auto* program = code_->program.get();
   if (code_->jit) {
-    found = pcre2_jit_match(program, bytes(text), text.size(), from, 0, state_->match.get(), state_->context.get());
+    found = pcre2_jit_match(program, bytes(text), text.size(), from, 0, state_->match.get(),
+                            state_->context.get());
     if (found == PCRE2_ERROR_JIT_STACKLIMIT) found = find_with_stack(text, from);
   } else {
     found = pcre2_match(program, bytes(text), text.size(), from, PCRE2_NO_UTF_CHECK, state_->match.get(),
@@ -107,7 +114,8 @@ bool Matcher::find(std::string_view text, std::size_t from, std::size_t& begin, 
   const std::size_t* bounds = pcre2_get_ovector_pointer(state_->match.get());
   begin = bounds[0];
   end = bounds[1];
-  if (begin < from || end < begin) throw Error("the tokenizer's pattern matched backwards (\\K in a lookahead)");
+  if (begin < from || end < begin)
+    throw Error("the tokenizer's pattern matched backwards (\\K in a lookahead)");
   return true;
 }
 

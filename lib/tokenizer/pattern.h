@@ -1,5 +1,5 @@
-// Patterns of tokenizer.json, matched by PCRE2. Owns the compiled program and the translation from the dialect that
-// the file format means: Oniguruma's Ruby syntax, in which the tokenizers library reads them.
+// Patterns of tokenizer.json, matched by PCRE2. Owns the compiled program and the translation from the
+// dialect that the file format means: Oniguruma's Ruby syntax, in which the tokenizers library reads them.
 #pragma once
 
 #include <cstddef>
@@ -9,8 +9,8 @@
 
 namespace baleen {
 
-// Rewrites an Oniguruma pattern into one that PCRE2 (with PCRE2_UTF, PCRE2_UCP and PCRE2_MULTILINE) matches alike.
-// Throws std::invalid_argument that says what has no translation.
+// Rewrites an Oniguruma pattern into one that PCRE2 (with PCRE2_UTF, PCRE2_UCP and PCRE2_MULTILINE) matches
+// alike. Throws std::invalid_argument that says what has no translation.
 std::string translate_pattern(std::string_view oniguruma);
 
 class Pattern {
@@ -35,8 +35,9 @@ class Matcher {
   Matcher(const Matcher&) = delete;
   Matcher& operator=(const Matcher&) = delete;
 
-  // Calls visit(begin, end) for each match in valid UTF-8, in order. An empty match directly behind the previous
-  // match does not count. Throws Error when PCRE2 gives up (its match limit, for patterns of exponential cost).
+  // Calls visit(begin, end) for each match in valid UTF-8, in order. An empty match directly behind the
+  // previous match does not count. Throws Error when PCRE2 gives up (its match limit, for patterns of
+  // exponential cost).
   template <typename Visit>
   void for_each(std::string_view text, Visit&& visit) {
     std::size_t from = 0, last_end = std::string_view::npos, begin = 0, end = 0;

@@ -1,6 +1,6 @@
-// From Oniguruma's Ruby syntax to PCRE2. What differs, for patterns of published tokenizers: the Unicode version
-// behind \p{...}; \s and \w; (?m); `{n,m}+`, which repeats instead of being possessive; `&&` and nested brackets in
-// character classes; script names, which mean Script there and Script_Extensions in PCRE2.
+// From Oniguruma's Ruby syntax to PCRE2. What differs, for patterns of published tokenizers: the Unicode
+// version behind \p{...}; \s and \w; (?m); `{n,m}+`, which repeats instead of being possessive; `&&` and
+// nested brackets in character classes; script names, which mean Script there and Script_Extensions in PCRE2.
 #include <cstdio>
 #include <stdexcept>
 #include <string>
@@ -14,7 +14,9 @@
 namespace baleen {
 namespace {
 
-[[noreturn]] void refuse(const std::string& what) { throw std::invalid_argument(what); }
+[[noreturn]] void refuse(const std::string& what) {
+  throw std::invalid_argument(what);
+}
 
 std::string hex(char32_t c) {
   char text[16];
@@ -40,8 +42,12 @@ std::string category(char major, char minor) {
   return "\\p{" + name + "}" + additions(major, minor);
 }
 
-std::string space() { return "\\t-\\r \\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}"; }
-std::string alphabetic() { return "\\p{Alphabetic}" + additions('L', 0); }
+std::string space() {
+  return "\\t-\\r \\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}";
+}
+std::string alphabetic() {
+  return "\\p{Alphabetic}" + additions('L', 0);
+}
 // Oniguruma counts Latin-1's superscripts and fractions as word characters.
 std::string word() {
   return "\\p{Alphabetic}\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}" + category('M', 0) + category('N', 'd') +
@@ -53,11 +59,26 @@ struct Named {
   char major, minor;
 };
 constexpr Named kCategories[] = {
-    {"letter", 'L', 0}, {"uppercaseletter", 'L', 'u'}, {"lowercaseletter", 'L', 'l'}, {"titlecaseletter", 'L', 't'},
-    {"modifierletter", 'L', 'm'}, {"otherletter", 'L', 'o'}, {"mark", 'M', 0}, {"nonspacingmark", 'M', 'n'},
-    {"spacingmark", 'M', 'c'}, {"enclosingmark", 'M', 'e'}, {"number", 'N', 0}, {"decimalnumber", 'N', 'd'},
-    {"letternumber", 'N', 'l'}, {"othernumber", 'N', 'o'}, {"punctuation", 'P', 0}, {"symbol", 'S', 0},
-    {"separator", 'Z', 0}, {"other", 'C', 0}, {"control", 'C', 'c'}, {"format", 'C', 'f'},
+    {"letter", 'L', 0},
+    {"uppercaseletter", 'L', 'u'},
+    {"lowercaseletter", 'L', 'l'},
+    {"titlecaseletter", 'L', 't'},
+    {"modifierletter", 'L', 'm'},
+    {"otherletter", 'L', 'o'},
+    {"mark", 'M', 0},
+    {"nonspacingmark", 'M', 'n'},
+    {"spacingmark", 'M', 'c'},
+    {"enclosingmark", 'M', 'e'},
+    {"number", 'N', 0},
+    {"decimalnumber", 'N', 'd'},
+    {"letternumber", 'N', 'l'},
+    {"othernumber", 'N', 'o'},
+    {"punctuation", 'P', 0},
+    {"symbol", 'S', 0},
+    {"separator", 'Z', 0},
+    {"other", 'C', 0},
+    {"control", 'C', 'c'},
+    {"format", 'C', 'f'},
 };
 
 // The inside of a bracket for the property `name` in \p{name} or [:name:].
@@ -144,7 +165,8 @@ class Translator {
     }
     out_.push_back(take());
     if (at("?")) {
-      if (at("?P") || at("?(") || at("?&") || at("?R") || at("?~")) refuse("the group (" + std::string(in_.substr(at_, 3)) + " is not supported");
+      if (at("?P") || at("?(") || at("?&") || at("?R") || at("?~"))
+        refuse("the group (" + std::string(in_.substr(at_, 3)) + " is not supported");
       out_.push_back(take());
       if (at("<") && !at("<=") && !at("<!")) {  // (?<name>
         while (out_.back() != '>') out_.push_back(take());
@@ -219,8 +241,10 @@ class Translator {
     const char c = take();
     if (std::string_view("AzZKXR").find(c) != std::string_view::npos) return std::string("\\") + c;
     if (c == 'G') return "\\G";
-    if (c == 'b') return "(?:(?<=[" + word() + "])(?![" + word() + "])|(?<![" + word() + "])(?=[" + word() + "]))";
-    if (c == 'B') return "(?:(?<=[" + word() + "])(?=[" + word() + "])|(?<![" + word() + "])(?![" + word() + "]))";
+    if (c == 'b')
+      return "(?:(?<=[" + word() + "])(?![" + word() + "])|(?<![" + word() + "])(?=[" + word() + "]))";
+    if (c == 'B')
+      return "(?:(?<=[" + word() + "])(?=[" + word() + "])|(?<![" + word() + "])(?![" + word() + "]))";
     if (c >= '1' && c <= '9') return std::string("\\") + c;
     at_ = begin;
     bool negated = false;
@@ -234,18 +258,40 @@ class Translator {
     const char c = take();
     negated = c == 'S' || c == 'D' || c == 'W' || c == 'H' || c == 'P';
     switch (c) {
-      case 's': case 'S': return space();
-      case 'd': case 'D': return category('N', 'd');
-      case 'w': case 'W': return word();
-      case 'h': case 'H': return "0-9A-Fa-f";
-      case 'p': case 'P': return braced_property(negated);
-      case 't': case 'n': case 'r': case 'f': case 'a': case 'e': return std::string("\\") + c;
-      case 'v': return "\\x{B}";
-      case 'b': return "\\x{8}";
-      case 'u': return hex(hex_digits(4, 4));
-      case 'x': return hex_escape();
-      case '0': return "\\x{0}";
-      default: break;
+      case 's':
+      case 'S':
+        return space();
+      case 'd':
+      case 'D':
+        return category('N', 'd');
+      case 'w':
+      case 'W':
+        return word();
+      case 'h':
+      case 'H':
+        return "0-9A-Fa-f";
+      case 'p':
+      case 'P':
+        return braced_property(negated);
+      case 't':
+      case 'n':
+      case 'r':
+      case 'f':
+      case 'a':
+      case 'e':
+        return std::string("\\") + c;
+      case 'v':
+        return "\\x{B}";
+      case 'b':
+        return "\\x{8}";
+      case 'u':
+        return hex(hex_digits(4, 4));
+      case 'x':
+        return hex_escape();
+      case '0':
+        return "\\x{0}";
+      default:
+        break;
     }
     if ((c >= '1' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z')) {
       refuse(std::string("the escape \\") + c + " is not supported");
@@ -273,7 +319,10 @@ class Translator {
     std::size_t count = 0;
     for (; count < most && at_ < in_.size(); ++count, ++at_) {
       const char c = in_[at_];
-      const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+      const int digit = c >= '0' && c <= '9'   ? c - '0'
+                        : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                        : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                               : -1;
       if (digit < 0) break;
       value = value * 16 + static_cast<char32_t>(digit);
     }

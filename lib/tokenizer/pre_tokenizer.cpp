@@ -33,7 +33,8 @@ class Splitter {
     join();
     for (const Piece& piece : pieces_) {
       if (piece.begin == piece.end || (behavior_ == SplitBehavior::removed && piece.match)) continue;
-      out.push_back({word.text.substr(piece.begin, piece.end - piece.begin), kNoToken, word.at_start && piece.begin == 0});
+      out.push_back({word.text.substr(piece.begin, piece.end - piece.begin), kNoToken,
+                     word.at_start && piece.begin == 0});
     }
   }
 
@@ -41,12 +42,14 @@ class Splitter {
   void join() {
     switch (behavior_) {
       case SplitBehavior::removed:
-      case SplitBehavior::isolated: return;
+      case SplitBehavior::isolated:
+        return;
       case SplitBehavior::contiguous:
         return join_if([](bool is_match, bool previous) { return is_match == previous; });
       case SplitBehavior::merged_with_previous:
         return join_if([](bool is_match, bool previous) { return is_match && !previous; });
-      case SplitBehavior::merged_with_next: return join_next();
+      case SplitBehavior::merged_with_next:
+        return join_next();
     }
   }
 
@@ -134,7 +137,8 @@ void split_whitespace(Words& words) {
     std::size_t begin = 0;
     int current = 0;
     const auto flush = [&](std::size_t end) {
-      if (current != 0) out.push_back({word.text.substr(begin, end - begin), kNoToken, word.at_start && begin == 0});
+      if (current != 0)
+        out.push_back({word.text.substr(begin, end - begin), kNoToken, word.at_start && begin == 0});
       begin = end;
     };
     for (std::size_t at = 0; at < word.text.size();) {
@@ -190,7 +194,8 @@ struct Apply {
     const std::size_t bound = (text_size(words) + words.list.size()) * step.replacement.size();
     rewrite_words(words, bound, [&](const Segment& word, std::string& out) {
       const bool there = word.text.starts_with(' ') || word.text.starts_with(step.replacement);
-      const bool wanted = step.prepend == Prepend::always || (step.prepend == Prepend::first && word.at_start);
+      const bool wanted =
+          step.prepend == Prepend::always || (step.prepend == Prepend::first && word.at_start);
       if (wanted && !there) out += step.replacement;
       for (const char c : word.text) {
         if (c == ' ') {
@@ -203,7 +208,8 @@ struct Apply {
     if (step.split) {
       std::size_t at = 0;
       const char32_t mark = unicode::next(step.replacement, at);
-      split_by_character(words, [&](char32_t c) { return c == mark; }, SplitBehavior::merged_with_next);
+      split_by_character(
+          words, [&](char32_t c) { return c == mark; }, SplitBehavior::merged_with_next);
     }
   }
 
@@ -219,7 +225,8 @@ struct Apply {
   void operator()(const pretokenize::Delimiter& step) const {
     std::size_t at = 0;
     const char32_t mark = unicode::next(step.character, at);
-    split_by_character(words, [&](char32_t c) { return c == mark; }, SplitBehavior::removed);
+    split_by_character(
+        words, [&](char32_t c) { return c == mark; }, SplitBehavior::removed);
   }
 
   void operator()(pretokenize::Whitespace) const { split_whitespace(words); }

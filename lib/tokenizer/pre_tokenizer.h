@@ -13,7 +13,8 @@
 
 namespace baleen {
 
-// What becomes of a match: a word of its own, gone, part of a neighbour, or one word with the matches beside it.
+// What becomes of a match: a word of its own, gone, part of a neighbour, or one word with the matches beside
+// it.
 enum class SplitBehavior { removed, isolated, merged_with_previous, merged_with_next, contiguous };
 
 namespace pretokenize {
@@ -45,9 +46,9 @@ struct Whitespace {};       // \w+|[^\w\s]+, without the white space
 struct WhitespaceSplit {};  // at white space
 }  // namespace pretokenize
 
-using PreTokenizeStep =
-    std::variant<pretokenize::Split, pretokenize::ByteLevel, pretokenize::Metaspace, pretokenize::Digits,
-                 pretokenize::Punctuation, pretokenize::Delimiter, pretokenize::Whitespace, pretokenize::WhitespaceSplit>;
+using PreTokenizeStep = std::variant<pretokenize::Split, pretokenize::ByteLevel, pretokenize::Metaspace,
+                                     pretokenize::Digits, pretokenize::Punctuation, pretokenize::Delimiter,
+                                     pretokenize::Whitespace, pretokenize::WhitespaceSplit>;
 
 // Words (and tokens found earlier, which no step touches) with the memory of those that a step rewrote.
 struct Words {

@@ -17,13 +17,17 @@ constexpr std::size_t kMaxFile = std::size_t{1} << 30;
 constexpr std::size_t kMaxText = std::size_t{1} << 30;
 constexpr std::size_t kMaxJsonDepth = 128;
 
-simdjson::dom::element parse_json(simdjson::dom::parser& parser, std::string_view json, const std::string& file) {
+// simdjson reads a little behind the end: with `padded` that memory is there, else it makes a copy.
+simdjson::dom::element parse_json(simdjson::dom::parser& parser, std::string_view json, bool padded,
+                                  const std::string& file) {
   if (json.size() > kMaxFile) throw FormatError(file, "is larger than 1 GiB");
   simdjson::dom::element root;
   const auto error = parser.allocate(json.size() + 1, kMaxJsonDepth);
   if (error != simdjson::SUCCESS) throw FormatError(file, simdjson::error_message(error));
-  const auto parsed = parser.parse(json.data(), json.size()).get(root);
-  if (parsed != simdjson::SUCCESS) throw FormatError(file, std::string("is not valid JSON: ") + simdjson::error_message(parsed));
+  const auto parsed = parser.parse(json.data(), json.size(), !padded).get(root);
+  if (parsed != simdjson::SUCCESS) {
+    throw FormatError(file, std::string("is not valid JSON: ") + simdjson::error_message(parsed));
+  }
   if (!root.is_object()) throw FormatError(file, "is not a JSON object");
   return root;
 }
@@ -32,8 +36,11 @@ std::string read_file(const std::filesystem::path& path) {
   std::ifstream stream(path, std::ios::binary | std::ios::ate);
   if (!stream || std::filesystem::is_directory(path)) throw Error(path.string() + ": cannot be opened");
   const std::streamoff size = stream.tellg();
-  if (size < 0 || static_cast<std::size_t>(size) > kMaxFile) throw FormatError(path.string(), "is larger than 1 GiB");
-  std::string bytes(static_cast<std::size_t>(size), '\0');
+  if (size < 0 || static_cast<std::size_t>(size) > kMaxFile)
+    throw FormatError(path.string(), "is larger than 1 GiB");
+  std::string bytes;
+  bytes.reserve(static_cast<std::size_t>(size) + simdjson::SIMDJSON_PADDING);
+  bytes.resize(static_cast<std::size_t>(size));
   stream.seekg(0);
   stream.read(bytes.data(), size);
   if (stream.gcount() != size) throw Error(path.string() + ": cannot be read whole");
@@ -163,24 +170,29 @@ void Tokenizer::Data::apply_config() {
   }
 }
 
-Tokenizer Tokenizer::parse(std::string_view tokenizer_json, std::string_view tokenizer_config_json,
-                           const std::string& file) {
+Tokenizer Tokenizer::read(std::string_view json, bool padded, std::string_view config_json,
+                          const std::string& file) {
   auto data = std::make_shared<Data>();
   simdjson::dom::parser parser;
-  data->read(JsonValue(parse_json(parser, tokenizer_json, file), file, ""));
-  if (!tokenizer_config_json.empty()) {
+  data->read(JsonValue(parse_json(parser, json, padded, file), file, ""));
+  if (!config_json.empty()) {
     const std::string config = (std::filesystem::path(file).parent_path() / "tokenizer_config.json").string();
-    data->config = read_config(tokenizer_config_json, config);
+    data->config = read_config(config_json, config);
   }
   data->apply_config();
   return Tokenizer(std::move(data));
+}
+
+Tokenizer Tokenizer::parse(std::string_view tokenizer_json, std::string_view tokenizer_config_json,
+                           const std::string& file) {
+  return read(tokenizer_json, false, tokenizer_config_json, file);
 }
 
 Tokenizer Tokenizer::open(const std::filesystem::path& dir) {
   const std::filesystem::path config = dir / "tokenizer_config.json";
   const std::filesystem::path file = dir / "tokenizer.json";
   const std::string json = read_file(file);
-  return parse(json, std::filesystem::exists(config) ? read_file(config) : std::string(), file.string());
+  return read(json, true, std::filesystem::exists(config) ? read_file(config) : std::string(), file.string());
 }
 
 void Tokenizer::Data::encode_words(Words& words, std::vector<TokenId>& out) const {
@@ -223,8 +235,8 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, SpecialTokens spec
   return ids;
 }
 
-// An added token that is looked for in normalized text is spelled normalized, for the decoder to undo; it is special
-// if what it is spelled then is the content of a special token. Both as in the reference.
+// An added token that is looked for in normalized text is spelled normalized, for the decoder to undo; it is
+// special if what it is spelled then is the content of a special token. Both as in the reference.
 std::optional<std::string_view> Tokenizer::Data::spelling(TokenId id, bool skip_special_tokens) const {
   std::string_view text;
   if (const auto token = added.find(id); token != added.end()) {
@@ -249,7 +261,9 @@ std::string Tokenizer::decode(std::span<const TokenId> ids, bool skip_special_to
   return text += chain.finish();
 }
 
-std::size_t Tokenizer::vocab_size() const { return data_->vocab_size; }
+std::size_t Tokenizer::vocab_size() const {
+  return data_->vocab_size;
+}
 
 std::optional<TokenId> Tokenizer::id_of(std::string_view token) const {
   const TokenId id = data_->find(std::string(token));
@@ -258,7 +272,8 @@ std::optional<TokenId> Tokenizer::id_of(std::string_view token) const {
 
 std::string_view Tokenizer::token(TokenId id) const {
   const auto added = data_->added.find(id);
-  return added != data_->added.end() ? std::string_view(added->second.content) : data_->bpe.vocabulary().spelling(id);
+  return added != data_->added.end() ? std::string_view(added->second.content)
+                                     : data_->bpe.vocabulary().spelling(id);
 }
 
 bool Tokenizer::is_special(TokenId id) const {
@@ -274,12 +289,24 @@ std::string Tokenizer::token_text(TokenId id) const {
   return text += chain.finish();
 }
 
-const std::optional<Tokenizer::NamedToken>& Tokenizer::bos_token() const { return data_->bos; }
-const std::optional<Tokenizer::NamedToken>& Tokenizer::eos_token() const { return data_->eos; }
-bool Tokenizer::add_bos_token() const { return data_->config.add_bos_token; }
-bool Tokenizer::add_eos_token() const { return data_->config.add_eos_token; }
-const std::map<std::string, std::string>& Tokenizer::named_tokens() const { return data_->config.named_tokens; }
-const std::map<std::string, std::string>& Tokenizer::chat_templates() const { return data_->config.chat_templates; }
+const std::optional<Tokenizer::NamedToken>& Tokenizer::bos_token() const {
+  return data_->bos;
+}
+const std::optional<Tokenizer::NamedToken>& Tokenizer::eos_token() const {
+  return data_->eos;
+}
+bool Tokenizer::add_bos_token() const {
+  return data_->config.add_bos_token;
+}
+bool Tokenizer::add_eos_token() const {
+  return data_->config.add_eos_token;
+}
+const std::map<std::string, std::string>& Tokenizer::named_tokens() const {
+  return data_->config.named_tokens;
+}
+const std::map<std::string, std::string>& Tokenizer::chat_templates() const {
+  return data_->config.chat_templates;
+}
 
 struct StreamDecoder::State {
   std::shared_ptr<const Tokenizer::Data> data;
@@ -298,6 +325,8 @@ std::string StreamDecoder::push(TokenId id) {
   return spelling ? state_->chain.push(*spelling) : std::string();
 }
 
-std::string StreamDecoder::finish() { return state_->chain.finish(); }
+std::string StreamDecoder::finish() {
+  return state_->chain.finish();
+}
 
 }  // namespace baleen

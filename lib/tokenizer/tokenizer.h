@@ -1,8 +1,9 @@
-// Text to token ids and back, as the Hugging Face tokenizers library 0.23 does it from the same tokenizer.json, for
-// byte-pair models. Owns the vocabulary and everything that tokenizer.json and tokenizer_config.json say about text;
-// chat templates are only handed out, not interpreted.
+// Text to token ids and back, as the Hugging Face tokenizers library 0.23 does it from the same
+// tokenizer.json, for byte-pair models. Owns the vocabulary and everything that tokenizer.json and
+// tokenizer_config.json say about text; chat templates are only handed out, not interpreted.
 //
-// Not followed: `truncation` and `padding` in tokenizer.json, which transformers switches off for a plain call too.
+// Not followed: `truncation` and `padding` in tokenizer.json, which transformers switches off for a plain
+// call too.
 #pragma once
 
 #include <cstddef>
@@ -15,30 +16,30 @@
 #include <string_view>
 #include <vector>
 
-#include "tokenizer/tokens.h"
+#include "tokenizer/token_id.h"
 
 namespace baleen {
 
 // Immutable, cheap to copy (copies share their tables), and safe to use from several threads.
 class Tokenizer {
  public:
-  // Reads a tokenizer.json and, if not empty, a tokenizer_config.json, both given as bytes; `file` names the former
-  // in errors. Throws FormatError.
+  // Reads a tokenizer.json and, if not empty, a tokenizer_config.json, both given as bytes; `file` names the
+  // former in errors. Throws FormatError.
   static Tokenizer parse(std::string_view tokenizer_json, std::string_view tokenizer_config_json,
                          const std::string& file);
 
   // Reads DIR/tokenizer.json and, if there is one, DIR/tokenizer_config.json. Throws Error or FormatError.
   static Tokenizer open(const std::filesystem::path& dir);
 
-  // `add` puts before and behind the text what the post_processor's template asks for and, where it lacks them, the
-  // BOS and EOS tokens that add_bos_token and add_eos_token of tokenizer_config.json ask for. The latter is what
-  // transformers 4 did for Llama-kind tokenizers (DeepSeek-V3's among them); transformers 5.23 ignores the two keys
-  // when there is a tokenizer.json, and so gives such a model no BOS. add_bos_token: false takes nothing away from a
-  // template, in neither.
+  // `add` puts before and behind the text what the post_processor's template asks for and, where it lacks
+  // them, the BOS and EOS tokens that add_bos_token and add_eos_token of tokenizer_config.json ask for. The
+  // latter is what transformers 4 did for Llama-kind tokenizers (DeepSeek-V3's among them); transformers 5.23
+  // ignores the two keys when there is a tokenizer.json, and so gives such a model no BOS. add_bos_token:
+  // false takes nothing away from a template, in neither.
   enum class SpecialTokens { none, add };
 
-  // Special and other added tokens that are written in the text are found in both cases, as the reference does.
-  // Bytes that are not UTF-8 are replaced by U+FFFD first, as Python's errors="replace" would.
+  // Special and other added tokens that are written in the text are found in both cases, as the reference
+  // does. Bytes that are not UTF-8 are replaced by U+FFFD first, as Python's errors="replace" would.
   std::vector<TokenId> encode(std::string_view text, SpecialTokens special_tokens) const;
 
   // Ids that no token has are left out.
@@ -46,10 +47,11 @@ class Tokenizer {
 
   std::size_t vocab_size() const;                              // highest id + 1
   std::optional<TokenId> id_of(std::string_view token) const;  // by the vocabulary's spelling
-  std::string_view token(TokenId id) const;                    // the vocabulary's spelling; empty if there is none
+  std::string_view token(TokenId id) const;  // the vocabulary's spelling; empty if there is none
   bool is_special(TokenId id) const;
 
-  // The token's own text, as in the middle of a longer one: U+FFFD stands for bytes that are only part of a character.
+  // The token's own text, as in the middle of a longer one: U+FFFD stands for bytes that are only part of a
+  // character.
   std::string token_text(TokenId id) const;
 
   struct NamedToken {
@@ -62,19 +64,24 @@ class Tokenizer {
   const std::optional<NamedToken>& eos_token() const;
   bool add_bos_token() const;
   bool add_eos_token() const;
-  const std::map<std::string, std::string>& named_tokens() const;    // "bos_token", "pad_token", ... to their text
-  const std::map<std::string, std::string>& chat_templates() const;  // by name; a single one is called "default"
+  const std::map<std::string, std::string>& named_tokens()
+      const;  // "bos_token", "pad_token", ... to their text
+  const std::map<std::string, std::string>& chat_templates()
+      const;  // by name; a single one is called "default"
 
  private:
   friend class StreamDecoder;
   struct Data;
+  static Tokenizer read(std::string_view json, bool padded, std::string_view config_json,
+                        const std::string& file);
   explicit Tokenizer(std::shared_ptr<const Data> data) : data_(std::move(data)) {}
   std::shared_ptr<const Data> data_;
 };
 
-// Turns ids into text as they come. Every piece is whole characters, nothing that is printed is ever taken back, and
-// the pieces and finish() together are what decode() gives for all the ids. Bytes of a character wait for the rest
-// of it; with a ByteFallback decoder a run of byte tokens waits for its end, since one wrong byte spoils all of it.
+// Turns ids into text as they come. Every piece is whole characters, nothing that is printed is ever taken
+// back, and the pieces and finish() together are what decode() gives for all the ids. Bytes of a character
+// wait for the rest of it; with a ByteFallback decoder a run of byte tokens waits for its end, since one
+// wrong byte spoils all of it.
 class StreamDecoder {
  public:
   explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special_tokens = false);

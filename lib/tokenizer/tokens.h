@@ -1,11 +1,10 @@
-// The number of a token, in a header of its own for those who need no more.
+// What the tokenizer's parts say to each other about token ids, beyond TokenId itself.
 #pragma once
 
-#include <cstdint>
+#include "tokenizer/token_id.h"
 
 namespace baleen {
 
-using TokenId = std::int32_t;
 inline constexpr TokenId kNoToken = -1;
 
 // Ids beyond this are refused: tables are indexed by them, and no published vocabulary has a tenth of it.

@@ -30,12 +30,15 @@ Category category(char32_t c) {
   return {name[0], name[1]};
 }
 
-bool in(char32_t c, char32_t first, char32_t last) { return first <= c && c <= last; }
+bool in(char32_t c, char32_t first, char32_t last) {
+  return first <= c && c <= last;
+}
 
 std::vector<utf8proc_int32_t> decode(std::string_view text) {
   std::vector<utf8proc_int32_t> code_points;
   code_points.reserve(text.size());
-  for (std::size_t at = 0; at < text.size();) code_points.push_back(static_cast<utf8proc_int32_t>(next(text, at)));
+  for (std::size_t at = 0; at < text.size();)
+    code_points.push_back(static_cast<utf8proc_int32_t>(next(text, at)));
   return code_points;
 }
 
@@ -59,7 +62,8 @@ void normalize_run(std::string_view text, utf8proc_option_t options, std::string
   }
   auto size = static_cast<utf8proc_ssize_t>(result.size());
   if (options & UTF8PROC_COMPOSE) size = utf8proc_normalize_utf32(result.data(), size, options);
-  for (utf8proc_ssize_t i = 0; i < size; ++i) append(out, static_cast<char32_t>(result[static_cast<std::size_t>(i)]));
+  for (utf8proc_ssize_t i = 0; i < size; ++i)
+    append(out, static_cast<char32_t>(result[static_cast<std::size_t>(i)]));
 }
 
 utf8proc_option_t options_of(Form form) {
@@ -69,8 +73,8 @@ utf8proc_option_t options_of(Form form) {
   return static_cast<utf8proc_option_t>(options);
 }
 
-// Nothing below U+0300 changes in NFC, nor do CJK ideographs, kana letters and Hangul syllables, unless something
-// follows that composes with them: that something is not in this set.
+// Nothing below U+0300 changes in NFC, nor do CJK ideographs, kana letters and Hangul syllables, unless
+// something follows that composes with them: that something is not in this set.
 bool untouched_by_nfc(char32_t c) {
   return c < 0x300 || in(c, 0x3400, 0x9FFF) || in(c, 0x3041, 0x3096) || in(c, 0x30A1, 0x30FA) ||
          in(c, 0xAC00, 0xD7A3) || in(c, 0x410, 0x44F) || in(c, 0x3000, 0x3002) || in(c, 0xFF01, 0xFF5E) ||
@@ -92,8 +96,8 @@ char32_t next(std::string_view text, std::size_t& at) {
     return static_cast<char32_t>((lead & 0x0F) << 12 | (byte(at - 2) & 0x3F) << 6 | (byte(at - 1) & 0x3F));
   }
   at += 4;
-  return static_cast<char32_t>((lead & 0x07) << 18 | (byte(at - 3) & 0x3F) << 12 | (byte(at - 2) & 0x3F) << 6 |
-                               (byte(at - 1) & 0x3F));
+  return static_cast<char32_t>((lead & 0x07) << 18 | (byte(at - 3) & 0x3F) << 12 |
+                               (byte(at - 2) & 0x3F) << 6 | (byte(at - 1) & 0x3F));
 }
 
 void append(std::string& text, char32_t c) {
@@ -124,7 +128,9 @@ bool is_ascii(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
 }
 
-bool is_valid(std::string_view text) { return simdjson::validate_utf8(text.data(), text.size()); }
+bool is_valid(std::string_view text) {
+  return simdjson::validate_utf8(text.data(), text.size());
+}
 
 std::string repair(std::string_view text) {
   if (is_valid(text)) return std::string(text);
@@ -209,9 +215,9 @@ std::string lowercase(std::string_view text) {
   for (std::size_t at = 0; at < text.size();) {
     const char32_t c = next(text, at);
     const auto capitals = new_capitals();
-    const auto capital = c < 0x1C89 ? capitals.end() : std::find_if(capitals.begin(), capitals.end(), [&](auto& n) {
-      return in(c, n.first, n.last);
-    });
+    const auto capital = c < 0x1C89 ? capitals.end()
+                                    : std::find_if(capitals.begin(), capitals.end(),
+                                                   [&](auto& n) { return in(c, n.first, n.last); });
     if (capital != capitals.end()) {
       append(out, static_cast<char32_t>(static_cast<int>(c) + capital->to_small));
     } else if (c == 0x130) {  // capital I with dot: the one letter whose small form is two code points
@@ -230,14 +236,16 @@ bool is_space(char32_t c) {
 
 bool is_numeric(char32_t c) {
   if (c < 0x80) return in(c, '0', '9');
-  return category(c).major == 'N' || in(c, 0x11DE0, 0x11DE9) || in(c, 0x16FF4, 0x16FF6);  // the last two: Unicode 17
+  return category(c).major == 'N' || in(c, 0x11DE0, 0x11DE9) ||
+         in(c, 0x16FF4, 0x16FF6);  // the last two: Unicode 17
 }
 
 bool is_word(char32_t c) {
   if (c < 0x80) return in(c, '0', '9') || in(c, 'A', 'Z') || in(c, 'a', 'z') || c == '_';
   const Category k = category(c);
-  return k.major == 'L' || k.major == 'M' || (k.major == 'N' && k.minor != 'o') || (k.major == 'P' && k.minor == 'c') ||
-         c == 0x200C || c == 0x200D || in(c, 0x24B6, 0x24E9) || in(c, 0x1F130, 0x1F149) || in(c, 0x1F150, 0x1F169) ||
+  return k.major == 'L' || k.major == 'M' || (k.major == 'N' && k.minor != 'o') ||
+         (k.major == 'P' && k.minor == 'c') || c == 0x200C || c == 0x200D || in(c, 0x24B6, 0x24E9) ||
+         in(c, 0x1F130, 0x1F149) || in(c, 0x1F150, 0x1F169) ||
          in(c, 0x1F170, 0x1F189);  // the circled and squared letters are Other_Alphabetic
 }
 

@@ -1,6 +1,6 @@
-// Text as code points, for the tokenizer: repairing UTF-8, normalization forms, lower case and the few character
-// classes that the tokenizers library asks of Rust's standard library. Where Unicode versions differ, the answer
-// is that of the tokenizers library 0.23, not that of the C library underneath.
+// Text as code points, for the tokenizer: repairing UTF-8, normalization forms, lower case and the few
+// character classes that the tokenizers library asks of Rust's standard library. Where Unicode versions
+// differ, the answer is that of the tokenizers library 0.23, not that of the C library underneath.
 #pragma once
 
 #include <cstddef>
@@ -29,16 +29,16 @@ std::string repair(std::string_view text);
 class LossyDecoder {
  public:
   void push(std::string_view bytes, std::string& out);
-  void finish(std::string& out);  // an unfinished character becomes U+FFFD
-  std::size_t errors() const { return errors_; }   // how many U+FFFD were put in
-  bool is_whole() const { return needed_ == 0; }   // no character is unfinished
+  void finish(std::string& out);                  // an unfinished character becomes U+FFFD
+  std::size_t errors() const { return errors_; }  // how many U+FFFD were put in
+  bool is_whole() const { return needed_ == 0; }  // no character is unfinished
 
  private:
   void push(char byte, std::string& out);
   void begin(char byte, std::string& out);
 
-  std::string pending_;              // the bytes of an unfinished character
-  std::size_t needed_ = 0;           // how many more bytes it takes
+  std::string pending_;     // the bytes of an unfinished character
+  std::size_t needed_ = 0;  // how many more bytes it takes
   std::size_t errors_ = 0;
   unsigned char low_ = 0x80, high_ = 0xBF;  // what the next one may be
 };

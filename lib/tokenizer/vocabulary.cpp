@@ -12,7 +12,9 @@ std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
   return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
 }
 
-std::uint32_t tag_of(std::uint64_t hash) { return static_cast<std::uint32_t>(hash >> 32); }
+std::uint32_t tag_of(std::uint64_t hash) {
+  return static_cast<std::uint32_t>(hash >> 32);
+}
 
 }  // namespace
 
@@ -55,7 +57,8 @@ std::size_t Vocabulary::slot_of(std::string_view text, std::uint64_t hash) const
   for (std::size_t i = hash & mask;; i = (i + 1) & mask) {
     const Slot& slot = slots_[i];
     if (slot.id == kNoToken) return i;
-    if (slot.tag == tag_of(hash) && std::string_view(text_).substr(slot.offset, slot.length) == text) return i;
+    if (slot.tag == tag_of(hash) && std::string_view(text_).substr(slot.offset, slot.length) == text)
+      return i;
   }
 }
 
@@ -69,14 +72,17 @@ bool Vocabulary::add(std::string_view text, TokenId id) {
     --count_;
   }
   if (entries_.size() <= static_cast<std::size_t>(id)) entries_.resize(static_cast<std::size_t>(id) + 1);
-  slot = {tag_of(hash), id, static_cast<std::uint32_t>(text_.size()), static_cast<std::uint32_t>(text.size())};
+  slot = {tag_of(hash), id, static_cast<std::uint32_t>(text_.size()),
+          static_cast<std::uint32_t>(text.size())};
   entries_[static_cast<std::size_t>(id)] = {slot.offset, slot.length, true};
   text_ += text;
   ++count_;
   return true;
 }
 
-TokenId Vocabulary::find(std::string_view text) const { return find(text, hash_bytes(text)); }
+TokenId Vocabulary::find(std::string_view text) const {
+  return find(text, hash_bytes(text));
+}
 
 TokenId Vocabulary::find(std::string_view text, std::uint64_t hash) const {
   return slots_.empty() ? kNoToken : slots_[slot_of(text, hash)].id;
@@ -97,7 +103,8 @@ std::string_view Vocabulary::spelling(TokenId id) const {
 }
 
 bool Vocabulary::has(TokenId id) const {
-  return id >= 0 && static_cast<std::size_t>(id) < entries_.size() && entries_[static_cast<std::size_t>(id)].used;
+  return id >= 0 && static_cast<std::size_t>(id) < entries_.size() &&
+         entries_[static_cast<std::size_t>(id)].used;
 }
 
 }  // namespace baleen

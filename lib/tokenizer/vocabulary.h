@@ -1,5 +1,5 @@
-// Token spellings and their ids: one string for all the text, an array by id and an open-addressing hash table by
-// spelling, because a vocabulary of 200,000 tokens has to be there within milliseconds.
+// Token spellings and their ids: one string for all the text, an array by id and an open-addressing hash
+// table by spelling, because a vocabulary of 200,000 tokens has to be there within milliseconds.
 #pragma once
 
 #include <cstddef>
@@ -23,15 +23,15 @@ class Vocabulary {
 
   TokenId find(std::string_view spelling) const;  // kNoToken if there is none
 
-  // The same in steps, for many look-ups at once: memory latency is what they cost, so a caller goes through a batch
-  // with fetch_slot, then with fetch_text, then with find.
+  // The same in steps, for many look-ups at once: memory latency is what they cost, so a caller goes through
+  // a batch with fetch_slot, then with fetch_text, then with find.
   void fetch_slot(std::uint64_t hash) const;
   void fetch_text(std::uint64_t hash) const;
   TokenId find(std::string_view spelling, std::uint64_t hash) const;
 
-  std::string_view spelling(TokenId id) const;    // empty if there is none
+  std::string_view spelling(TokenId id) const;  // empty if there is none
   bool has(TokenId id) const;
-  std::size_t size() const { return count_; }            // tokens
+  std::size_t size() const { return count_; }               // tokens
   std::size_t id_bound() const { return entries_.size(); }  // highest id + 1
 
  private:

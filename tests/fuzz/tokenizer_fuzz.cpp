@@ -1,5 +1,5 @@
-// The input is a tokenizer.json, a zero byte, and a text. A file must be refused or read; what is read must encode
-// and decode any text, and the stream must say what decode says.
+// The input is a tokenizer.json, a zero byte, and a text. A file must be refused or read; what is read must
+// encode and decode any text, and the stream must say what decode says.
 #include <cstdint>
 #include <cstdlib>
 #include <string>

@@ -1,4 +1,5 @@
-// What the recorded cases do not show: hostile files, invalid text, the stream's pieces, what the configuration says.
+// What the recorded cases do not show: hostile files, invalid text, the stream's pieces, what the
+// configuration says.
 #include "tokenizer/tokenizer.h"
 
 #include <doctest/doctest.h>
@@ -104,14 +105,25 @@ TEST_CASE("wrong models are refused by name") {
 
 TEST_CASE("components that are not supported are refused by name") {
   refuses_component("normalizer", R"({"type":"Precompiled"})", "Precompiled");
-  refuses_component("normalizer", R"({"type":"Sequence","normalizers":[{"type":"NFC"},{"type":"Nmt"}]})", "normalizers[1]");
+  refuses_component("normalizer", R"({"type":"Sequence","normalizers":[{"type":"NFC"},{"type":"Nmt"}]})",
+                    "normalizers[1]");
   refuses_component("pre_tokenizer", R"({"type":"BertPreTokenizer"})", "BertPreTokenizer");
-  refuses_component("pre_tokenizer", R"({"type":"Split","pattern":{"Regex":"(a"},"behavior":"Isolated","invert":false})", "pattern");
-  refuses_component("pre_tokenizer", R"({"type":"Split","pattern":{"Regex":"a"},"behavior":"Shuffled","invert":false})", "Shuffled");
-  refuses_component("pre_tokenizer", R"({"type":"Metaspace","replacement":"__","prepend_scheme":"first"})", "replacement");
-  refuses_component("pre_tokenizer", R"({"type":"Metaspace","replacement":"_","prepend_scheme":"first","add_prefix_space":false})", "add_prefix_space");
+  refuses_component("pre_tokenizer",
+                    R"({"type":"Split","pattern":{"Regex":"(a"},"behavior":"Isolated","invert":false})",
+                    "pattern");
+  refuses_component("pre_tokenizer",
+                    R"({"type":"Split","pattern":{"Regex":"a"},"behavior":"Shuffled","invert":false})",
+                    "Shuffled");
+  refuses_component("pre_tokenizer", R"({"type":"Metaspace","replacement":"__","prepend_scheme":"first"})",
+                    "replacement");
+  refuses_component(
+      "pre_tokenizer",
+      R"({"type":"Metaspace","replacement":"_","prepend_scheme":"first","add_prefix_space":false})",
+      "add_prefix_space");
   refuses_component("decoder", R"({"type":"CTC"})", "CTC");
-  refuses_component("post_processor", R"({"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<s>"}}],"special_tokens":{}})", "<s>");
+  refuses_component(
+      "post_processor",
+      R"({"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<s>"}}],"special_tokens":{}})", "<s>");
   refuses_component("post_processor", R"({"type":"Other"})", "Other");
   refuses_component("added_tokens", R"([{"id":1,"content":"x"}])", "added_tokens[0]");
   std::string deep = R"({"type":"NFC"})";
@@ -120,8 +132,9 @@ TEST_CASE("components that are not supported are refused by name") {
 }
 
 TEST_CASE("bytes that are no tokenizer.json") {
-  for (const std::string& text : {std::string(), std::string("{"), std::string("[]"), std::string("\xff\xfe"),
-                                  std::string(100000, '['), std::string("{\"model\":") + std::string(5000, '{')}) {
+  for (const std::string& text :
+       {std::string(), std::string("{"), std::string("[]"), std::string("\xff\xfe"), std::string(100000, '['),
+        std::string("{\"model\":") + std::string(5000, '{')}) {
     CHECK_THROWS_AS((void)Tokenizer::parse(text, "", "file"), FormatError);
   }
   CHECK_THROWS_AS((void)parse(small(), "[1"), FormatError);
@@ -132,7 +145,7 @@ TEST_CASE("bytes that are no tokenizer.json") {
 TEST_CASE("added tokens get the ids that the reference gives them") {
   Json json = small();
   const auto token = [](int id, const char* content) {
-    return Json{{"id", id}, {"content", content}, {"single_word", false}, {"lstrip", false},
+    return Json{{"id", id},        {"content", content},  {"single_word", false}, {"lstrip", false},
                 {"rstrip", false}, {"normalized", false}, {"special", true}};
   };
   json["added_tokens"] = {token(9, "<x>"), token(8, "ab"), token(7, "<y>")};
@@ -149,7 +162,8 @@ TEST_CASE("added tokens get the ids that the reference gives them") {
 
 TEST_CASE("the configuration") {
   Json json = small();
-  const std::string config = R"({"bos_token":{"content":"a"},"eos_token":"ab","pad_token":null,"add_bos_token":true,
+  const std::string config =
+      R"({"bos_token":{"content":"a"},"eos_token":"ab","pad_token":null,"add_bos_token":true,
     "model_max_length":1000000000000000019884624838656,
     "chat_template":[{"name":"default","template":"T"},{"name":"tool_use","template":"U"}]})";
   const Tokenizer tokenizer = parse(json, config);
@@ -158,11 +172,13 @@ TEST_CASE("the configuration") {
   CHECK(tokenizer.chat_templates().at("tool_use") == "U");
   CHECK(tokenizer.named_tokens().size() == 2);
   // The template has it already.
-  json["post_processor"] = Json::parse(R"({"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"a","type_id":0}},
+  json["post_processor"] =
+      Json::parse(R"({"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"a","type_id":0}},
     {"Sequence":{"id":"A","type_id":0}}],"pair":[],"special_tokens":{"a":{"id":"a","ids":[0],"tokens":["a"]}}})");
   CHECK(parse(json, config).encode("b", Special::add) == std::vector<TokenId>{0, 1});
   // And false takes nothing away from it.
-  CHECK(parse(json, R"({"bos_token":"a","add_bos_token":false})").encode("b", Special::add) == std::vector<TokenId>{0, 1});
+  CHECK(parse(json, R"({"bos_token":"a","add_bos_token":false})").encode("b", Special::add) ==
+        std::vector<TokenId>{0, 1});
   CHECK(parse(json).encode("b", Special::none) == std::vector<TokenId>{1});
 }
 
@@ -172,7 +188,8 @@ TEST_CASE("invalid UTF-8 in a text counts as U+FFFD") {
   CHECK(unicode::repair("\xF4\x90\x80\x80") == "\uFFFD\uFFFD\uFFFD\uFFFD");
   const Tokenizer tokenizer = byte_level();
   CHECK(tokenizer.encode("x\xFFy", Special::none) == tokenizer.encode("x\uFFFDy", Special::none));
-  CHECK(tokenizer.decode(tokenizer.encode(std::string_view("\0\x01", 2), Special::none)) == std::string_view("\0\x01", 2));
+  CHECK(tokenizer.decode(tokenizer.encode(std::string_view("\0\x01", 2), Special::none)) ==
+        std::string_view("\0\x01", 2));
 }
 
 TEST_CASE("a stream holds back half a character and nothing else") {
@@ -204,8 +221,9 @@ TEST_CASE("a stream of byte tokens") {
 }
 
 TEST_CASE("patterns without a translation are refused") {
-  for (const char* pattern : {"(", "[", "[a", "a)", "\\", "\\p", "\\p{", "\\p{Nothing}", "\\k<x>", "\\x{110000}",
-                              "[]", "[z-a]", "(?<=a+)", "(?(1)a)", "\\xff", "[[:nothing:]]", "[a&&]"}) {
+  for (const char* pattern :
+       {"(", "[", "[a", "a)", "\\", "\\p", "\\p{", "\\p{Nothing}", "\\k<x>", "\\x{110000}", "[]", "[z-a]",
+        "(?<=a+)", "(?(1)a)", "\\xff", "[[:nothing:]]", "[a&&]"}) {
     CAPTURE(pattern);
     CHECK_THROWS_AS((void)Pattern::regex(pattern), std::invalid_argument);
   }
