@@ -67,7 +67,7 @@ std::vector<std::string> take_operands(const Command& command, const std::vector
   for (const std::string& word : extras) {
     if (!options_ended && word == "--") {
       options_ended = true;
-    } else if (!options_ended && word.size() > 1 && word[0] == '-' && !std::isdigit(word[1])) {
+    } else if (!options_ended && word.size() > 1 && word[0] == '-' && !std::isdigit(static_cast<unsigned char>(word[1]))) {
       throw_unknown(command, word);
     } else {
       operands.push_back(word);

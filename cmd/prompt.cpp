@@ -38,7 +38,8 @@ std::string read_file(const std::string& name) {
 }
 
 void drop_final_newline(std::string& text) {
-  if (text.ends_with('\n')) text.pop_back();
+  if (!text.ends_with('\n')) return;
+  text.pop_back();
   if (text.ends_with('\r')) text.pop_back();
 }
 

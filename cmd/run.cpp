@@ -234,8 +234,7 @@ class PrefillProgress {
   Clock::time_point start_ = Clock::now();
 };
 
-// Returns the signal that ended it, or 0.
-int generate_and_print(const Job& job, Session& session) {
+void generate_and_print(const Job& job, Session& session) {
   const std::unique_ptr<Printer> printer = make_printer(job.options, job.prompt, job.tokenizer);
   Progress progress(progress_mode(job.options), "prefill", job.prompt.ids.size(), "tokens", write_message);
   Generation generation(job.prompt.ids, job.generate, job.tokenizer, job.model.config().vocab_size,
@@ -251,7 +250,6 @@ int generate_and_print(const Job& job, Session& session) {
   progress.erase();
   printer->end(generation, times);
   if (job.options.verbose) describe_times(job, times);
-  return SignalFlag::signal();
 }
 
 int run_job(const Job& job, const fs::path& folder) {
@@ -266,7 +264,8 @@ int run_job(const Job& job, const fs::path& folder) {
                      .kv_format = job.kv_format,
                      .kernels = &job.kernels,
                      .cancel = SignalFlag::cancel()});
-    signal = generate_and_print(job, session);
+    generate_and_print(job, session);
+    signal = SignalFlag::signal();
   }
   if (signal != 0) raise_again(signal);
   return 0;

@@ -8,9 +8,18 @@ namespace baleen {
 
 using nlohmann::json;
 
+namespace {
+constexpr int max_json_depth = 64;
+}
+
 json parse_json_object(std::string_view text, std::string_view file) {
   try {
-    json document = json::parse(text);
+    // Reading is iterative in the library, but printing, copying and comparing are not: what is nested deeper
+    // than any real file could overflow the stack there.
+    json document = json::parse(text, [&](int depth, json::parse_event_t, json&) {
+      if (depth > max_json_depth) throw FormatError(file, "nested deeper than any such file is");
+      return true;
+    });
     if (!document.is_object()) throw FormatError(file, shown(document) + ", expected a JSON object");
     return document;
   } catch (const json::exception& error) {

@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "error.h"
+
 namespace baleen {
 namespace {
 
@@ -176,7 +178,7 @@ constexpr Architecture architectures[] = {
 std::span<const TensorSpec> tensor_table(const Config& config) {
   for (const Architecture& architecture : architectures)
     if (architecture.model_type == config.model_type) return architecture.tensors;
-  return {};  // parse_config accepts no other model_type
+  throw Error("model_type " + config.model_type + " has no tensor table");
 }
 
 }  // namespace baleen

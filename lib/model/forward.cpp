@@ -1,7 +1,6 @@
 #include "model/forward.h"
 
 #include <algorithm>
-#include <cassert>
 
 #include "model/pass.h"
 #include "model/rope.h"

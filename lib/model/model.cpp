@@ -1,5 +1,6 @@
 #include "model/model.h"
 
+#include <algorithm>
 #include <charconv>
 #include <map>
 #include <utility>
@@ -200,6 +201,18 @@ class Loader {
   std::vector<Key> order_;
 };
 
+// A few numbers in a config.json can ask for more experts than any memory could list: before anything is
+// made for them, as many tensors must be there.
+void check_expert_count(const Config& config, const Checkpoint& checkpoint, const std::filesystem::path& dir) {
+  const auto layers = std::count(config.is_moe_layer.begin(), config.is_moe_layer.end(), true);
+  const std::uint64_t needed = static_cast<std::uint64_t>(layers) * config.n_routed_experts * 3;
+  const std::size_t found = checkpoint.tensors().size();
+  if (needed <= found) return;
+  throw Error(dir.string() + ": " + std::to_string(layers) + " layers of " + std::to_string(config.n_routed_experts) +
+              " experts, as config.json says, are at least " + std::to_string(needed) + " tensors; the files hold " +
+              std::to_string(found));
+}
+
 [[noreturn]] void throw_problems(const std::filesystem::path& dir, const std::vector<std::string>& problems) {
   std::string message = dir.string() + ": " + std::to_string(problems.size()) +
                         (problems.size() == 1 ? " tensor is" : " tensors are") + " not as config.json says";
@@ -217,7 +230,9 @@ Model::Model(Config config, Checkpoint checkpoint)
 Model Model::open(const std::filesystem::path& dir) {
   const std::filesystem::path config_file = dir / "config.json";
   const std::string json = read_small_file(config_file, max_config_bytes);
-  Model model(parse_config(json, config_file.string()), Checkpoint::open(dir));
+  Config config = parse_config(json, config_file.string());
+  Model model(std::move(config), Checkpoint::open(dir));
+  check_expert_count(model.config_, model.checkpoint_, dir);
   const Quantization quantization = parse_quantization(json, config_file.string());
   Loader loader(model.config_, model.checkpoint_, quantization);
   loader.load(model.global_, model.layers_);

@@ -64,7 +64,7 @@ class Model {
   const Weights& global() const { return global_; }         // embeddings, final norm, head
   const std::vector<Layer>& layers() const { return layers_; }
   const std::vector<Inventory>& inventory() const { return inventory_; }
-  // KV cache numbers of one token in one layer, and bytes of one token in all layers.
+  // KV cache of one token, all layers.
   std::uint64_t kv_bytes_per_token(kernels::KvFormat) const;
   std::size_t unused_tensors() const { return unused_tensors_; }  // in the files but not in the table: MTP layers
 

@@ -61,7 +61,10 @@ Generation::Generation(std::vector<TokenId> prompt, const GenerateOptions& optio
   if (tokenizer) {
     // The decoder has to know what stands before: at the start of a text a word loses its space.
     decoder_.emplace(*tokenizer, true);
-    for (const TokenId id : prompt_) decoder_->push(id);
+    std::string certain;
+    for (const TokenId id : prompt_) certain += decoder_->push(id);
+    const std::string whole = tokenizer->decode(prompt_, true);
+    if (whole.starts_with(certain)) prompt_rest_ = whole.substr(certain.size());
   }
   if (options_.logprobs && options_.prompt_logprobs) {
     const TokenLogprobs first{.id = prompt_[0], .logprob = {}, .top = {}};
@@ -93,7 +96,7 @@ void Generation::choose(std::span<const float> logits) {
   report(id, false, logits);
   const auto& ends = options_.end_tokens;
   if (std::find(ends.begin(), ends.end(), id) != ends.end()) return finish(FinishReason::stop);
-  if (decoder_) add_text(stop_.push(decoder_->push(id)));
+  if (decoder_) add_text(stop_.push(without_prompt(decoder_->push(id))));
   if (stop_.stopped()) return finish(FinishReason::stop);
   if (ids_.size() == room_) finish(FinishReason::length);
 }
@@ -108,6 +111,19 @@ void Generation::report(TokenId id, bool of_prompt, std::span<const float> logit
   events_.token({.id = id, .of_prompt = of_prompt, .logprobs = &logprobs});
 }
 
+// `text` less what of it is still the prompt's. Some decoders hold text back until they know what follows (a
+// run of byte tokens may go on); it comes out unchanged, unless what follows changed it.
+std::string_view Generation::without_prompt(std::string_view text) {
+  const auto differs = std::mismatch(text.begin(), text.end(), prompt_rest_.begin(), prompt_rest_.end());
+  if (differs.first == text.end()) {
+    prompt_rest_.erase(prompt_rest_.begin(), differs.second);
+    return {};
+  }
+  if (differs.second == prompt_rest_.end()) text.remove_prefix(prompt_rest_.size());
+  prompt_rest_.clear();
+  return text;
+}
+
 void Generation::add_text(std::string_view text) {
   if (text.empty()) return;
   text_ += text;
@@ -117,7 +133,7 @@ void Generation::add_text(std::string_view text) {
 void Generation::finish(FinishReason reason) {
   finish_reason_ = reason;
   if (!decoder_) return;
-  add_text(stop_.push(decoder_->finish()));
+  add_text(stop_.push(without_prompt(decoder_->finish())));
   if (stop_.stopped()) finish_reason_ = FinishReason::stop;
   add_text(stop_.finish());
 }

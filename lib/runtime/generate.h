@@ -80,6 +80,7 @@ class Generation {
 
  private:
   void report(TokenId id, bool of_prompt, std::span<const float> logits);
+  std::string_view without_prompt(std::string_view text);
   void add_text(std::string_view text);
   void finish(FinishReason reason);
 
@@ -89,6 +90,7 @@ class Generation {
   Sampler sampler_;
   StopStrings stop_;
   std::optional<StreamDecoder> decoder_;
+  std::string prompt_rest_;  // the prompt's last text, where the decoder has not let go of it yet
   std::size_t room_;  // new tokens at most
   std::vector<TokenId> ids_;
   std::string text_;

@@ -10,6 +10,10 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <system_error>
+#include <utility>
+
+#include "error.h"
 
 namespace baleen {
 namespace {
@@ -88,10 +92,18 @@ std::size_t default_thread_count() {
 }
 
 ThreadPool::ThreadPool(std::size_t threads) {
-  for (std::size_t thread = 1; thread < threads; ++thread) workers_.emplace_back([this, thread] { work(thread); });
+  try {
+    for (std::size_t thread = 1; thread < threads; ++thread) workers_.emplace_back([this, thread] { work(thread); });
+  } catch (const std::system_error& error) {
+    stop();
+    throw Error("cannot start " + std::to_string(threads) + " threads: " + error.code().message() +
+                "; try fewer with --threads");
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
   stop_ = true;
   generation_.fetch_add(1, std::memory_order_release);
   generation_.notify_all();
@@ -113,6 +125,7 @@ void ThreadPool::run(std::size_t tasks, Call call, const void* context) {
   take_tasks(0);
   std::uint32_t inside = inside_.fetch_or(closed, std::memory_order_acq_rel) | closed;
   for (; inside != closed; inside = inside_.load(std::memory_order_acquire)) wait_for_change(inside_, inside);
+  if (failed_.exchange(false)) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 
 // Joins the loop that is open, if any; its fields stay as they are until leave().
@@ -127,10 +140,15 @@ void ThreadPool::leave() {
   if (inside_.fetch_sub(1, std::memory_order_acq_rel) == closed + 1) inside_.notify_all();
 }
 
-void ThreadPool::take_tasks(std::size_t thread) {
-  for (std::size_t task = next_task_.fetch_add(1, std::memory_order_relaxed); task < tasks_;
-       task = next_task_.fetch_add(1, std::memory_order_relaxed))
-    call_(context_, task, thread);
+void ThreadPool::take_tasks(std::size_t thread) noexcept {
+  try {
+    for (std::size_t task = next_task_.fetch_add(1, std::memory_order_relaxed); task < tasks_;
+         task = next_task_.fetch_add(1, std::memory_order_relaxed))
+      call_(context_, task, thread);
+  } catch (...) {
+    if (!failed_.exchange(true)) failure_ = std::current_exception();
+    next_task_.store(tasks_, std::memory_order_relaxed);  // the others find nothing left to do
+  }
 }
 
 void ThreadPool::work(std::size_t thread) {

@@ -5,8 +5,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
-#include <memory>
+#include <exception>
 #include <thread>
 #include <vector>
 
@@ -17,7 +16,8 @@ std::size_t default_thread_count();
 
 class ThreadPool {
  public:
-  // `threads` includes the caller of parallel_for: threads - 1 are started.
+  // `threads` includes the caller of parallel_for: threads - 1 are started. Throws Error if the system
+  // refuses one.
   explicit ThreadPool(std::size_t threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -27,7 +27,8 @@ class ThreadPool {
 
   // Calls body(task, thread) once for every task in [0, tasks), each on any thread in [0, size()), and
   // returns when all are done. Tasks are handed out in ascending order as threads become free, so uneven
-  // tasks balance. The body must not throw and must not call parallel_for.
+  // tasks balance. What a body throws ends the loop early and is thrown here, the first of several. The body
+  // must not call parallel_for.
   template <typename Body>
   void parallel_for(std::size_t tasks, const Body& body) {
     run(tasks, [](const void* context, std::size_t task, std::size_t thread) {
@@ -42,7 +43,8 @@ class ThreadPool {
   void work(std::size_t thread);
   bool enter();
   void leave();
-  void take_tasks(std::size_t thread);
+  void take_tasks(std::size_t thread) noexcept;
+  void stop();
 
   Call call_ = nullptr;
   const void* context_ = nullptr;
@@ -54,6 +56,8 @@ class ThreadPool {
   // the threads it lacks.
   alignas(64) std::atomic<std::uint32_t> inside_{closed};
   static constexpr std::uint32_t closed = std::uint32_t{1} << 31;
+  std::atomic<bool> failed_{false};
+  std::exception_ptr failure_;  // what the body threw first; set by whoever set failed_
   std::atomic<bool> stop_{false};
   std::vector<std::thread> workers_;
 };

@@ -6,6 +6,9 @@
 #include <unordered_map>
 #include <utility>
 
+#include "checkpoint/files.h"
+#include "checkpoint/json_fields.h"
+#include "error.h"
 #include "tokenizer/components.h"
 #include "tokenizer/json_reader.h"
 #include "tokenizer/unicode.h"
@@ -33,8 +36,9 @@ simdjson::dom::element parse_json(simdjson::dom::parser& parser, std::string_vie
 }
 
 std::string read_file(const std::filesystem::path& path) {
+  (void)open_regular_file(path);  // a FIFO would keep us waiting for ever
   std::ifstream stream(path, std::ios::binary | std::ios::ate);
-  if (!stream || std::filesystem::is_directory(path)) throw Error(path.string() + ": cannot be opened");
+  if (!stream) throw Error(path.string() + ": cannot be opened");
   const std::streamoff size = stream.tellg();
   if (size < 0 || static_cast<std::size_t>(size) > kMaxFile)
     throw FormatError(path.string(), "is larger than 1 GiB");
@@ -48,7 +52,7 @@ std::string read_file(const std::filesystem::path& path) {
 }
 
 // What tokenizer_config.json says.
-struct Config {
+struct TextConfig {
   std::map<std::string, std::string> named_tokens, chat_templates;
   bool add_bos_token = false, add_eos_token = false;
 };
@@ -61,36 +65,40 @@ std::optional<std::string> named_token(const nlohmann::json& value) {
   return content->get<std::string>();
 }
 
-std::map<std::string, std::string> read_chat_templates(const nlohmann::json& chat) {
+// One template, or [{"name": ..., "template": ...}].
+std::map<std::string, std::string> read_chat_templates(const nlohmann::json& chat, const std::string& file) {
   std::map<std::string, std::string> templates;
   if (chat.is_string()) templates["default"] = chat.get<std::string>();
-  if (chat.is_array()) {  // [{"name": ..., "template": ...}]
-    for (const nlohmann::json& item : chat) templates[item.at("name")] = item.at("template");
+  if (!chat.is_array()) return templates;
+  for (const nlohmann::json& item : chat) {
+    const auto text = [&](const char* key) {
+      if (!item.is_object() || !item.contains(key) || !item[key].is_string())
+        throw FormatError(file, std::string("chat_template: an entry without a string '") + key + "'");
+      return item[key].get<std::string>();
+    };
+    templates[text("name")] = text("template");
   }
   return templates;
 }
 
 // Not with simdjson: the file's model_max_length may have 31 digits.
-Config read_config(std::string_view json, const std::string& file) {
-  Config config;
-  try {
-    const nlohmann::json root = nlohmann::json::parse(json);
-    for (const auto& [key, value] : root.items()) {
-      if (!key.ends_with("_token") || key.starts_with("add_")) continue;
-      if (const auto text = named_token(value)) config.named_tokens[key] = *text;
-    }
-    const auto flag = [&](const char* key) {
-      const auto value = root.find(key);
-      return value != root.end() && !value->is_null() && value->get<bool>();
-    };
-    config.add_bos_token = flag("add_bos_token");
-    config.add_eos_token = flag("add_eos_token");
-    if (const auto chat = root.find("chat_template"); chat != root.end()) {
-      config.chat_templates = read_chat_templates(*chat);
-    }
-  } catch (const nlohmann::json::exception& e) {
-    throw FormatError(file, e.what());
+TextConfig read_config(std::string_view json, const std::string& file) {
+  TextConfig config;
+  const nlohmann::json root = parse_json_object(json, file);
+  for (const auto& [key, value] : root.items()) {
+    if (!key.ends_with("_token") || key.starts_with("add_")) continue;
+    if (const auto text = named_token(value)) config.named_tokens[key] = *text;
   }
+  const auto flag = [&](const char* key) {
+    const auto value = root.find(key);
+    if (value == root.end() || value->is_null()) return false;
+    if (!value->is_boolean()) throw FormatError(file, std::string(key) + ": " + shown(*value) + ", expected true or false");
+    return value->get<bool>();
+  };
+  config.add_bos_token = flag("add_bos_token");
+  config.add_eos_token = flag("add_eos_token");
+  if (const auto chat = root.find("chat_template"); chat != root.end())
+    config.chat_templates = read_chat_templates(*chat, file);
   return config;
 }
 
@@ -106,7 +114,7 @@ struct Tokenizer::Data {
   std::unordered_map<TokenId, AddedToken> added;
   std::unordered_map<std::string, TokenId> added_ids;
   std::size_t vocab_size = 0;
-  Config config;
+  TextConfig config;
   std::optional<NamedToken> bos, eos;
 
   void read(const JsonValue& json);

@@ -202,7 +202,8 @@ TEST_CASE("every instruction set and cache format keeps within the bound of the 
     const char* name;
     double mean_kl;
   };
-  // SPEC's bound is 1e-3 nats. An f32 cache leaves only the order of sums.
+  // The bound of a fast path is 1e-3 nats; an f32 cache leaves only the order of sums; int8 is what a user asks
+  // for to save memory, and is held to ten times the bound.
   const Bound bounds[] = {{KvFormat::f32, "f32", 1e-8}, {KvFormat::bf16, "bf16", 1e-3}, {KvFormat::int8, "int8", 1e-2}};
   for (const auto& dir : all_cases()) {
     const Model model = Model::open(dir);
@@ -220,7 +221,9 @@ TEST_CASE("every instruction set and cache format keeps within the bound of the 
         const Config& c = model.config();
         const Comparison got = compare(reference, run(model, expected, setup), c.vocab_size, c.num_experts_per_tok);
         CHECK(got.mean_kl < bound.mean_kl);
-        if (bound.format == KvFormat::f32) CHECK(got.rerouted == 0);
+        if (bound.format == KvFormat::f32 || model.config().is_moe_layer == std::vector<bool>(c.num_hidden_layers))
+          CHECK(got.rerouted == 0);
+        CHECK(got.rows > 0);
         if (got.rerouted) MESSAGE(name, ": ", got.rows, " rows before the first rerouted token");
       }
     }

@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include <numeric>
+#include <stdexcept>
 #include <vector>
 
 #include "runtime/thread_pool.h"
@@ -40,6 +41,31 @@ TEST_CASE("a pool that slept wakes up") {
     pool.parallel_for(100, [&](std::size_t i, std::size_t) { sum += i; });
     CHECK(sum == 4950);
   }
+}
+
+TEST_CASE("what a body throws arrives at the caller, and the pool goes on") {
+  ThreadPool pool(3);
+  for (int round = 0; round < 50; ++round) {
+    CHECK_THROWS_WITH_AS(pool.parallel_for(100,
+                                           [](std::size_t task, std::size_t) {
+                                             if (task == 50) throw std::runtime_error("task 50");
+                                           }),
+                         "task 50", std::runtime_error);
+    std::atomic<int> runs{0};
+    pool.parallel_for(10, [&](std::size_t, std::size_t) { ++runs; });
+    CHECK(runs == 10);
+  }
+}
+
+TEST_CASE("more threads than processors, short loops, other bodies each time") {
+  ThreadPool pool(9);
+  std::size_t total = 0;
+  for (std::size_t round = 0; round < 3000; ++round) {
+    std::atomic<std::size_t> sum{0};
+    pool.parallel_for(2, [&, round](std::size_t task, std::size_t) { sum += round + task; });
+    total += sum == 2 * round + 1;
+  }
+  CHECK(total == 3000);
 }
 
 TEST_CASE("the default is at least one thread") { CHECK(baleen::default_thread_count() >= 1); }
