@@ -121,6 +121,37 @@ double mean_kl(std::span<const float> reference, std::span<const float> other, s
   return sum / static_cast<double>(reference.size() / vocab);
 }
 
+// Everything that the reference recorded of a case, against the scalar kernels.
+void check_scalar(const Model& model, const Expected& expected) {
+  const Run got = run(model, expected, {});
+  const std::size_t vocab = model.config().vocab_size;
+  const auto prompt = expected.get<float>("logits");
+  const auto greedy_logits = expected.get<float>("greedy_logits");
+  const auto greedy = ids_of(expected, "greedy_ids");
+  const std::span<const float> rows = got.logits;
+  const auto continuation = rows.last(greedy_logits.size());
+  CHECK(largest_difference(rows.first(prompt.size()), prompt) < 1e-3f);
+  CHECK(largest_difference(continuation, greedy_logits) < 1e-3f);
+  for (std::size_t i = 0; i < greedy.size(); ++i)
+    CHECK(argmax(continuation.subspan(i * vocab, vocab)) == static_cast<std::size_t>(greedy[i]));
+  for (const auto& [layer, hidden] : got.hidden) {
+    CAPTURE(layer);
+    const auto want = expected.get<float>("hidden." + std::to_string(layer));
+    CHECK(largest_difference(std::span(hidden).first(want.size()), want) < 1e-3f);
+  }
+  for (const auto& [layer, choices] : got.choices) {
+    CAPTURE(layer);
+    const std::string name = "router." + std::to_string(layer);
+    const auto experts = expected.get<std::int64_t>(name + ".experts");
+    const auto weights = expected.get<float>(name + ".weights");
+    REQUIRE(choices.size() >= experts.size());
+    for (std::size_t i = 0; i < experts.size(); ++i) {
+      CHECK(choices[i].expert == static_cast<std::uint32_t>(experts[i]));
+      CHECK(choices[i].weight == doctest::Approx(weights[i]).epsilon(1e-4));
+    }
+  }
+}
+
 }  // namespace
 
 TEST_CASE("what is not supported is refused by name") {
@@ -144,36 +175,13 @@ TEST_CASE("what is not supported is refused by name") {
 TEST_CASE("scalar: logits, hidden states, experts and greedy continuation are transformers'") {
   for (const auto& dir : all_cases()) {
     CAPTURE(dir.filename().string());
-    const Model model = Model::open(dir);
-    const Expected expected(dir);
-    const Run got = run(model, expected, {});
-    const std::size_t vocab = model.config().vocab_size;
-    const auto prompt = expected.get<float>("logits");
-    const auto greedy_logits = expected.get<float>("greedy_logits");
-    const auto greedy = ids_of(expected, "greedy_ids");
-    const std::span<const float> rows = got.logits;
-    const auto continuation = rows.last(greedy_logits.size());
-    CHECK(largest_difference(rows.first(prompt.size()), prompt) < 1e-3f);
-    CHECK(largest_difference(continuation, greedy_logits) < 1e-3f);
-    for (std::size_t i = 0; i < greedy.size(); ++i)
-      CHECK(argmax(continuation.subspan(i * vocab, vocab)) == static_cast<std::size_t>(greedy[i]));
-    for (const auto& [layer, hidden] : got.hidden) {
-      CAPTURE(layer);
-      const auto want = expected.get<float>("hidden." + std::to_string(layer));
-      CHECK(largest_difference(std::span(hidden).first(want.size()), want) < 1e-3f);
-    }
-    for (const auto& [layer, choices] : got.choices) {
-      CAPTURE(layer);
-      const std::string name = "router." + std::to_string(layer);
-      const auto experts = expected.get<std::int64_t>(name + ".experts");
-      const auto weights = expected.get<float>(name + ".weights");
-      REQUIRE(choices.size() >= experts.size());
-      for (std::size_t i = 0; i < experts.size(); ++i) {
-        CHECK(choices[i].expert == static_cast<std::uint32_t>(experts[i]));
-        CHECK(choices[i].weight == doctest::Approx(weights[i]).epsilon(1e-4));
-      }
-    }
+    check_scalar(Model::open(dir), Expected(dir));
   }
+}
+
+TEST_CASE("scalar: the bundled model computes what transformers computes with its weights") {
+  check_scalar(Model::open(std::filesystem::path(BALEEN_SOURCE_DIR) / "examples" / "model"),
+               Expected(golden_dir() / "bundled"));
 }
 
 // Compares a run with the scalar one, row by row in the order of positions. Where rounding sends a token to
