@@ -207,7 +207,7 @@ void print_json(const Model& model, const std::filesystem::path& folder, std::si
 void print_inspection(const Model& model, const std::filesystem::path& folder, std::size_t context,
                       KvFormat kv_format, bool json, const Style& style) {
   const Need need{.weights = sum(model.inventory()).bytes,
-                  .kv_cache = context * model.kv_bytes_per_token(kv_format)};
+                  .kv_cache = saturating_product(context, model.kv_bytes_per_token(kv_format))};
   const std::optional<MemoryState> state = memory_state();
   if (json) return print_json(model, folder, context, kv_format, need, state);
   print_text(model, folder, context, kv_format, need, state, style);

@@ -57,7 +57,7 @@ std::vector<std::string> option_names(const Command& command) {
     if (!hint.empty()) hint += "?";
   }
   throw UsageError("unknown option " + name + (hint.empty() ? "" : "; " + hint) + "\nbaleen " +
-                   std::string(command.name) + " --help lists all options");
+                   std::string(command.name) + " --help lists all options; a prompt that begins with - goes after --");
 }
 
 // Words in front of "--" that look like options were none of ours.
@@ -89,8 +89,17 @@ void declare(CLI::App& app, const Option& option, std::vector<std::string>& valu
 
 // Of "--name=value": CLI11 takes the next word for a value that is empty, and has its own words for a flag's.
 void check_values(const Command& command, const std::vector<std::string>& words) {
-  for (const std::string& word : words) {
+  const auto takes_next_word = [&](const std::string& word) {
+    return std::any_of(command.options.begin(), command.options.end(), [&](const Option& option) {
+      const bool named = !option.name.empty() && word == "--" + std::string(option.name);
+      const bool lettered = option.letter != 0 && word == std::string("-") + option.letter;
+      return !option.value.empty() && (named || lettered);
+    });
+  };
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    const std::string& word = words[i];
     if (word == "--") return;
+    if (i > 0 && takes_next_word(words[i - 1])) continue;
     const std::size_t equals = word.find('=');
     if (!word.starts_with("--") || equals == std::string::npos) continue;
     if (equals + 1 == word.size()) throw UsageError(word + " lacks its value");

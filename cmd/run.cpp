@@ -57,12 +57,12 @@ bool needs_tokenizer(const RunOptions& options) {
 }
 
 bool has_chat_template(const fs::path& folder, const Tokenizer& tokenizer) {
-  return !tokenizer.chat_templates().empty() || fs::exists(folder / "chat_template.jinja");
+  return !tokenizer.chat_templates().empty() || path_exists(folder / "chat_template.jinja");
 }
 
 // With --ids alone a folder needs no tokenizer; if there is one it still tells the end token.
 std::optional<Tokenizer> open_tokenizer(const RunOptions& options, const fs::path& folder) {
-  if (!fs::exists(folder / "tokenizer.json")) {
+  if (!path_exists(folder / "tokenizer.json")) {
     if (!needs_tokenizer(options)) return {};
     throw Error((folder / "tokenizer.json").string() +
                 ": no such file; without a tokenizer a model can only go from --ids to ids");
@@ -78,7 +78,7 @@ std::optional<Tokenizer> open_tokenizer(const RunOptions& options, const fs::pat
 
 GenerationConfig read_generation_config(const fs::path& folder) {
   const fs::path file = folder / "generation_config.json";
-  if (!fs::exists(file)) return {};
+  if (!path_exists(file)) return {};
   constexpr std::size_t most_bytes = std::size_t{1} << 20U;
   return parse_generation_config(read_small_file(file, most_bytes), file.string());
 }
@@ -143,11 +143,19 @@ std::size_t tokens_needed(const Job& job) {
 void check_memory(const Job& job) {
   const std::optional<MemoryState> memory = memory_state();
   if (!memory) return;
-  const std::uint64_t kv_bytes = tokens_needed(job) * job.model.kv_bytes_per_token(job.kv_format);
-  if (kv_bytes > memory->available && job.options.max_new_tokens) {
-    throw Error("the KV cache of " + std::to_string(tokens_needed(job)) + " tokens takes " +
-                format_bytes(kv_bytes) + ", this machine has " + format_bytes(memory->available) +
+  // With -n -1 the context is room, not a need: only the prompt must fit for certain.
+  const bool open_ended = !job.options.max_new_tokens;
+  const std::size_t tokens = open_ended ? job.prompt.ids.size() : tokens_needed(job);
+  const std::uint64_t kv_bytes = saturating_product(tokens, job.model.kv_bytes_per_token(job.kv_format));
+  if (kv_bytes > memory->available) {
+    throw Error("the KV cache of " + std::to_string(tokens) + " tokens takes " + format_bytes(kv_bytes) +
+                ", this machine has " + format_bytes(memory->available) +
                 " available\na smaller -n or --ctx, or --kv-type int8, takes less");
+  }
+  const std::uint64_t most = saturating_product(tokens_needed(job), job.model.kv_bytes_per_token(job.kv_format));
+  if (most > memory->available && !job.options.quiet) {
+    write_message("baleen run: a KV cache for the whole context would take " + format_bytes(most) + " of the " +
+                  format_bytes(memory->available) + " available: a smaller --ctx bounds it\n");
   }
   const std::uint64_t weights = job.model.checkpoint().bytes();
   if (weights > memory->total && !job.options.quiet) {
@@ -180,7 +188,7 @@ void describe_job(const Job& job, const fs::path& folder, std::size_t threads) {
                 format_bytes(model.checkpoint().bytes()) + "\nkernels   " + describe_kernels(job.kernels) +
                 ", " + std::to_string(threads) + " threads\n" + "KV cache  " +
                 std::string(kv_format_name(job.kv_format)) + ", " + std::to_string(tokens_needed(job)) +
-                " tokens, " + format_bytes(tokens_needed(job) * model.kv_bytes_per_token(job.kv_format)) +
+                " tokens, " + format_bytes(saturating_product(tokens_needed(job), model.kv_bytes_per_token(job.kv_format))) +
                 "\n" + "sampling  " + describe_sampling(job.generate.sampling) + "\n");
 }
 

@@ -122,8 +122,8 @@ std::vector<Option> length_options(RunOptions& o) {
        .group = group,
        .brief = "stop before STRING; repeatable",
        .text =
-           "End where the text would hold STRING. It is not printed, not even in part. May be given several "
-           "times.",
+           "End where the text would hold STRING. It is not printed, not even in part; where tokens "
+           "are printed (--ids, --logprobs), those that spell it are. May be given several times.",
        .repeatable = true,
        .set =
            [&o](std::string_view value) {

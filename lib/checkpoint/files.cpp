@@ -49,6 +49,12 @@ OpenFile open_regular_file(const std::filesystem::path& path) {
   return file;
 }
 
+bool path_exists(const std::filesystem::path& path) {
+  std::error_code error;
+  const auto type = std::filesystem::status(path, error).type();
+  return type != std::filesystem::file_type::not_found;
+}
+
 std::string read_small_file(const std::filesystem::path& path, std::size_t max_bytes) {
   const OpenFile file = open_regular_file(path);
   if (file.size > max_bytes)

@@ -29,6 +29,10 @@ struct OpenFile {
 };
 OpenFile open_regular_file(const std::filesystem::path& path);
 
+// Whether there is something at `path`. A loop of links or a folder that may not be searched counts as
+// something: opening it tells what is wrong.
+bool path_exists(const std::filesystem::path& path);
+
 // The bytes of a file of at most `max_bytes`; a larger one is refused before it is read.
 std::string read_small_file(const std::filesystem::path& path, std::size_t max_bytes);
 

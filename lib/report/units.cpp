@@ -1,5 +1,6 @@
 #include "report/units.h"
 
+#include <limits>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -109,6 +110,11 @@ std::string format_seconds(double seconds) {
                   static_cast<unsigned long long>(whole % 3600 / 60));
   }
   return text.data();
+}
+
+std::uint64_t saturating_product(std::uint64_t count, std::uint64_t each) {
+  std::uint64_t product = 0;
+  return __builtin_mul_overflow(count, each, &product) ? std::numeric_limits<std::uint64_t>::max() : product;
 }
 
 }  // namespace baleen

@@ -19,4 +19,7 @@ std::string format_count(std::uint64_t count);  // "15.9 G", below 10,000 as it 
 std::string format_seconds(double seconds);     // "0.12 s", "3 min 20 s", "2 h 05 min"
 std::string format_fixed(double value, int digits);
 
+// count * each, or the largest number there is: sizes in a file may be anything.
+std::uint64_t saturating_product(std::uint64_t count, std::uint64_t each);
+
 }  // namespace baleen

@@ -200,7 +200,7 @@ Tokenizer Tokenizer::open(const std::filesystem::path& dir) {
   const std::filesystem::path config = dir / "tokenizer_config.json";
   const std::filesystem::path file = dir / "tokenizer.json";
   const std::string json = read_file(file);
-  return read(json, true, std::filesystem::exists(config) ? read_file(config) : std::string(), file.string());
+  return read(json, true, path_exists(config) ? read_file(config) : std::string(), file.string());
 }
 
 void Tokenizer::Data::encode_words(Words& words, std::vector<TokenId>& out) const {
