@@ -104,6 +104,8 @@ void matmul_widened(const MatmulArgs& a) {
 // on.
 template <class V, Format format, std::size_t R>
 [[gnu::always_inline]] inline void prefetch_rows(const Row<V, format>* row, const Matrix& m, std::size_t c) {
+  constexpr std::size_t line_cols = 64 * 8 / value_bits(format);
+  if (line_cols > V::chunk && c % line_cols != 0) return;  // the line is on its way already
   std::size_t ahead = value_bytes(format, c) + prefetch_bytes;
   if (ahead >= m.row_bytes) ahead += (R - 1) * m.row_bytes;
   unrolled<R>([&](auto r) {
@@ -177,10 +179,10 @@ void matmul_stored(const MatmulArgs& a) {
     if constexpr (T > 1) matmul_stored<V, format, T - 1>(a);
     return;
   }
+  // What the columns cost once (loads and their order, the loop itself) weighs most where a chunk is few bytes.
+  constexpr std::size_t R = V::row_block * (format == Format::int4 && T == 1 ? 2 : 1);
   std::size_t row = a.row_begin;
-  for (; row + V::row_block <= a.row_end; row += V::row_block) {
-    dot_stored_rows<V, format, V::row_block, T>(a, row, 0);
-  }
+  for (; row + R <= a.row_end; row += R) dot_stored_rows<V, format, R, T>(a, row, 0);
   for (; row < a.row_end; ++row) {
     for (std::size_t t = 0; t < T; ++t) dot_stored_rows<V, format, 1, 1>(a, row, t);
   }
