@@ -179,10 +179,10 @@ void matmul_stored(const MatmulArgs& a) {
     if constexpr (T > 1) matmul_stored<V, format, T - 1>(a);
     return;
   }
-  // What the columns cost once (loads and their order, the loop itself) weighs most where a chunk is few bytes.
-  constexpr std::size_t R = V::row_block * (format == Format::int4 && T == 1 ? 2 : 1);
   std::size_t row = a.row_begin;
-  for (; row + R <= a.row_end; row += R) dot_stored_rows<V, format, R, T>(a, row, 0);
+  for (; row + V::row_block <= a.row_end; row += V::row_block) {
+    dot_stored_rows<V, format, V::row_block, T>(a, row, 0);
+  }
   for (; row < a.row_end; ++row) {
     for (std::size_t t = 0; t < T; ++t) dot_stored_rows<V, format, 1, 1>(a, row, t);
   }
