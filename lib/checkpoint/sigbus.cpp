@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
@@ -17,6 +18,7 @@ namespace {
 
 std::array<char, 64> message_prefix{};
 void (*cleanup_hook)() = nullptr;
+std::atomic_flag reported;
 
 void write_text(const char* text) {
   std::size_t left = std::strlen(text);
@@ -40,6 +42,10 @@ void on_sigbus(int signal, siginfo_t* info, void*) {
     ::sigaction(signal, &action, nullptr);
     ::raise(signal);
     return;
+  }
+  // Several threads may fault at once: the first one speaks, the others wait for the end of the process.
+  if (reported.test_and_set()) {
+    for (;;) ::pause();
   }
   struct stat status {};
   const bool unread =
