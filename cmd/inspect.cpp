@@ -1,7 +1,6 @@
 #include "cmd/inspect.h"
 
 #include <array>
-#include <cctype>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
@@ -17,13 +16,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 using kernels::KvFormat;
-
-// Formats are spelled in lower case throughout: safetensors writes "BF16" for what we call bf16.
-std::string format_name(const Inventory& row) {
-  std::string name = row.format;
-  for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return name;
-}
 
 struct Totals {
   std::uint64_t tensors = 0;
@@ -106,7 +98,7 @@ std::string inventory_table(const Model& model, const Totals& totals) {
     table.add({kind, format, std::to_string(row.tensors), format_count(row.parameters),
                format_count(row.active_parameters), format_bytes(row.bytes), format_bytes(row.active_bytes)});
   };
-  for (const Inventory& row : model.inventory()) add(row.kind, format_name(row), row);
+  for (const Inventory& row : model.inventory()) add(row.kind, row.format, row);
   add("all", "", totals);
   return table.text();
 }
@@ -152,7 +144,7 @@ void print_text(const Model& model, const std::filesystem::path& folder, std::si
 
 Json to_json(const Inventory& row) {
   return Json{{"kind", row.kind},
-              {"format", format_name(row)},
+              {"format", row.format},
               {"tensors", row.tensors},
               {"parameters", row.parameters},
               {"active_parameters", row.active_parameters},
