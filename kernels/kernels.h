@@ -5,15 +5,14 @@
 // Activations are float32, rows [tokens, width] with a stride in elements.
 //
 // One result. The rounding of a token's row depends on that row alone:
-//   - every output of matmul is a sum over the columns in an order fixed by the instruction set, the format
-//     and the phase; how many rows and tokens a call covers changes only which outputs are made, never one
-//     of them;
-//   - a weight's value is widened to float32 first (for scaled formats: value times scale, rounded once), so
-//     that sharing a widened row among tokens cannot change a sum;
+//   - every output of matmul is a sum over the columns in an order fixed by the instruction set, the stored
+//     matrix and the path; how many rows and tokens a call covers changes only which outputs are made, never
+//     one of them;
+//   - activations are rounded, if at all, when they are packed, each row by itself;
 //   - attention works through blocks of attention_block positions at fixed multiples of it, and through
 //     segments of attention_segment positions that are merged in ascending order, whoever computed them.
-// Kernels that round differently may be put in the table for Phase::prefill and Phase::decode; the phase is
-// a property of the token (prompt or generated), never of how many tokens come together.
+// Kernels that round differently belong to different paths. The path is a property of the token, decided by
+// what it is for, never by how many tokens come together.
 #pragma once
 
 #include <cstddef>
@@ -26,9 +25,13 @@ namespace baleen::kernels {
 enum class Format : std::uint8_t { f32, f16, bf16, fp8_e4m3, int8, int4 };
 inline constexpr std::size_t format_count = 6;
 
-// Prompt tokens are prefill, generated tokens decode.
-enum class Phase : std::uint8_t { prefill, decode };
-inline constexpr std::size_t phase_count = 2;
+// How a token's products are computed.
+//   batch   for tokens that come in numbers and share each weight: prompts
+//   stream  for tokens that come alone or nearly so, when reading the weights takes the time: generated ones
+//   exact   float32 activations and weights, whatever the others round: for a product that decides, like the
+//           router's
+enum class Path : std::uint8_t { batch, stream, exact };
+inline constexpr std::size_t path_count = 3;
 
 // A weight matrix [rows, cols] = [out_features, in_features] where it lies in the file.
 //   f32, f16, bf16   plain rows
@@ -56,18 +59,46 @@ struct Matrix {
   const std::byte* group_index = nullptr;  // int32 [cols]
 };
 
+// Columns [col_begin, col_end) of rows of activations, to be packed. Ranges of columns of one buffer may be
+// packed by different threads.
+struct PackArgs {
+  const float* x = nullptr;               // [*, col_end - col_begin]
+  std::size_t x_stride = 0;               // elements
+  const std::uint32_t* x_rows = nullptr;  // row of x for each token; null: token t is row t
+  std::size_t tokens = 0;                 // fill the slots from the first on
+  std::size_t cols = 0;                   // width of a whole row
+  std::size_t col_begin = 0;              // multiple of pack_cols
+  std::size_t col_end = 0;                // multiple of pack_cols, or cols
+  std::byte* packed = nullptr;            // [ceil(tokens / slot_tokens)] slots, aligned to pack_align
+};
+inline constexpr std::size_t pack_cols = 32;
+inline constexpr std::size_t pack_align = 64;
+
+// Activations in the form that a kernel reads, rounded to what it multiplies in: made once for all rows of
+// all matrices that read it. A buffer of them is a row of slots.
+struct Packing {
+  std::size_t slot_tokens = 1;                            // tokens of a slot
+  std::size_t (*slot_bytes)(std::size_t cols) = nullptr;  // a multiple of pack_align
+  void (*pack)(const PackArgs&) = nullptr;                // a last slot that is not filled is made whole
+};
+
 // out[t, r] = sum over c of x[t, c] * W[r, c] for r in [row_begin, row_end).
 struct MatmulArgs {
   const Matrix* matrix = nullptr;
   std::size_t row_begin = 0;
   std::size_t row_end = 0;
-  const float* x = nullptr;               // [*, cols]
-  std::size_t x_stride = 0;               // elements
-  const std::uint32_t* x_rows = nullptr;  // row of x for each token; null: token t reads row t
+  const std::byte* packed = nullptr;     // x, packed by the kernel's packing
+  const std::uint32_t* slots = nullptr;  // slot of each token; only where a slot has one token; null: slot t
   std::size_t tokens = 0;
   float* out = nullptr;  // row r of token t goes to out[t * out_stride + r - row_begin]
   std::size_t out_stride = 0;
   float* scratch = nullptr;  // matmul_scratch(cols) floats: room for widened rows
+};
+
+// A kernel for products and the packing it reads. Two kernels read the same if they name the same packing.
+struct Matmul {
+  const Packing* packing = nullptr;
+  void (*multiply)(const MatmulArgs&) = nullptr;
 };
 
 // Floats of scratch that matmul needs for a width of `cols`, for every instruction set.
@@ -142,8 +173,9 @@ std::size_t kv_row_bytes(KvFormat format, std::size_t width);
 struct Kernels {
   std::string_view name;  // as in --isa
 
-  void (*matmul[phase_count][format_count])(const MatmulArgs&);
-  void (*matmul_transposed[format_count])(const TransposedArgs&);
+  // The kernel for a matrix: it depends on how the matrix is stored, not on what is in it.
+  const Matmul& (*matmul)(Path, const Matrix&);
+  void (*matmul_transposed[path_count][format_count])(const TransposedArgs&);
 
   // out[c] = W[row, c] as float32, for c in [0, cols).
   void (*widen_row[format_count])(const Matrix&, std::size_t row, float* out);
@@ -157,7 +189,7 @@ struct Kernels {
   // y += a * x
   void (*axpy)(float a, const float* x, float* y, std::size_t n);
 
-  void (*attention)(const AttentionArgs&);
+  void (*attention[path_count])(const AttentionArgs&);
   // Stores `width` numbers as one KV cache row.
   void (*kv_store)(KvFormat format, const float* x, std::size_t width, std::byte* row);
 };

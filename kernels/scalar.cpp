@@ -107,11 +107,20 @@ void matmul(const MatmulArgs& a) {
   for (std::size_t row = a.row_begin; row < a.row_end; ++row) {
     widen_row<format>(*a.matrix, row, a.scratch);
     for (std::size_t t = 0; t < a.tokens; ++t) {
-      const float* x = a.x + (a.x_rows ? a.x_rows[t] : t) * a.x_stride;
+      const float* x = activations(a, t);
       float sum = 0;
       for (std::size_t c = 0; c < a.matrix->cols; ++c) sum += x[c] * a.scratch[c];
       a.out[t * a.out_stride + row - a.row_begin] = sum;
     }
+  }
+}
+
+// Rows of float32, as they come.
+void pack_f32(const PackArgs& a) {
+  for (std::size_t t = 0; t < a.tokens; ++t) {
+    const float* x = a.x + (a.x_rows ? a.x_rows[t] : t) * a.x_stride;
+    std::memcpy(a.packed + t * f32_slot_bytes(a.cols) + a.col_begin * sizeof(float), x,
+                (a.col_end - a.col_begin) * sizeof(float));
   }
 }
 
@@ -233,24 +242,30 @@ void kv_store(KvFormat format, const float* x, std::size_t width, std::byte* row
 }
 
 template <Format... formats>
-constexpr Kernels make_table() {
+Kernels make_table() {
   return {.name = "scalar",
-          .matmul = {{matmul<formats>...}, {matmul<formats>...}},
-          .matmul_transposed = {matmul_transposed<formats>...},
+          .matmul = [](Path, const Matrix& m) -> const Matmul& {
+            static constexpr Matmul list[] = {{&f32_packing, matmul<formats>}...};
+            return list[static_cast<std::size_t>(m.format)];
+          },
+          .matmul_transposed = {{matmul_transposed<formats>...},
+                                {matmul_transposed<formats>...},
+                                {matmul_transposed<formats>...}},
           .widen_row = {widen_row<formats>...},
           .rms_norm = rms_norm,
           .silu_mul = silu_mul,
           .axpy = axpy,
-          .attention = attention,
+          .attention = {attention, attention, attention},
           .kv_store = kv_store};
 }
 
-constexpr Kernels table =
-    make_table<Format::f32, Format::f16, Format::bf16, Format::fp8_e4m3, Format::int8, Format::int4>();
-
 }  // namespace
 
+const Packing f32_packing = {.slot_tokens = 1, .slot_bytes = f32_slot_bytes, .pack = pack_f32};
+
 const Kernels& scalar_kernels() {
+  static const Kernels table =
+      make_table<Format::f32, Format::f16, Format::bf16, Format::fp8_e4m3, Format::int8, Format::int4>();
   return table;
 }
 

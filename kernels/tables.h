@@ -24,4 +24,16 @@ constexpr std::size_t padded(std::size_t width) {
   return (width + scratch_align - 1) / scratch_align * scratch_align;
 }
 
+// Rows of float32 that begin at multiples of pack_align.
+constexpr std::size_t f32_slot_bytes(std::size_t cols) {
+  return padded(cols) * sizeof(float);
+}
+extern const Packing f32_packing;
+
+// The activations of a token where they are packed so.
+static inline const float* activations(const MatmulArgs& a, std::size_t token) {
+  const std::size_t slot = a.slots ? a.slots[token] : token;
+  return reinterpret_cast<const float*>(a.packed + slot * f32_slot_bytes(a.matrix->cols));
+}
+
 }  // namespace baleen::kernels

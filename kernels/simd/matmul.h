@@ -74,10 +74,6 @@ void dot_rows(const float* rows, std::size_t stride, std::size_t count, std::siz
   }
 }
 
-inline const float* activations(const MatmulArgs& a, std::size_t token) {
-  return a.x + (a.x_rows ? a.x_rows[token] : token) * a.x_stride;
-}
-
 // Any matrix and any number of tokens: rows are widened into scratch, then shared by all tokens.
 template <class V, Format format>
 void matmul_widened(const MatmulArgs& a) {

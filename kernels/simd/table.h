@@ -12,13 +12,18 @@ namespace {
 template <class V, Format... formats>
 Kernels make_table() {
   return {.name = V::name,
-          .matmul = {{matmul<V, formats>...}, {matmul<V, formats>...}},
-          .matmul_transposed = {matmul_transposed<V, formats>...},
+          .matmul = [](Path, const Matrix& m) -> const Matmul& {
+            static constexpr Matmul list[] = {{&f32_packing, matmul<V, formats>}...};
+            return list[static_cast<std::size_t>(m.format)];
+          },
+          .matmul_transposed = {{matmul_transposed<V, formats>...},
+                                {matmul_transposed<V, formats>...},
+                                {matmul_transposed<V, formats>...}},
           .widen_row = {widen_row<V, formats>...},
           .rms_norm = rms_norm<V>,
           .silu_mul = silu_mul<V>,
           .axpy = axpy<V>,
-          .attention = attention<V>,
+          .attention = {attention<V>, attention<V>, attention<V>},
           .kv_store = scalar_kernels().kv_store};
 }
 

@@ -10,7 +10,7 @@
 #include <cmath>
 #include <limits>
 
-#include "model/pass.h"
+#include "model/products.h"
 #include "model/rope.h"
 
 namespace baleen {
@@ -48,11 +48,13 @@ struct Queries {
 struct Task {
   std::size_t head, begin, end, segment;
   const KvCache* cache;
+  kernels::Path path;
 };
 
-// A run of neighbouring tokens of one sequence.
+// A run of neighbouring tokens of one sequence and path.
 struct Run {
   const KvCache* cache;
+  kernels::Path path;
   std::size_t begin, end;  // tokens of the block
 };
 
@@ -92,7 +94,9 @@ class Attend {
   void find_runs() {
     for (std::size_t t = 0; t < queries_.tokens; ++t) {
       const KvCache* cache = pass_.tokens[queries_.first_token + t].cache;
-      if (runs_.empty() || runs_.back().cache != cache) runs_.push_back({cache, t, t});
+      const kernels::Path path = pass_.tokens[queries_.first_token + t].path;
+      if (runs_.empty() || runs_.back().cache != cache || runs_.back().path != path)
+        runs_.push_back({cache, path, t, t});
       runs_.back().end = t + 1;
     }
   }
@@ -105,7 +109,7 @@ class Attend {
           const std::size_t begin = (head * queries_.tokens + run.begin) * queries_.group;
           const std::size_t end = (head * queries_.tokens + run.end) * queries_.group;
           for (std::size_t q = begin; q < end; q += block(end - begin))
-            tasks.push_back({head, q, std::min(end, q + block(end - begin)), segment, run.cache});
+            tasks.push_back({head, q, std::min(end, q + block(end - begin)), segment, run.cache, run.path});
         }
     return tasks;
   }
@@ -157,7 +161,7 @@ class Attend {
     args.out_stride = queries_.v_dim;
     args.scratch = pass_.workspace.thread_scratch[thread].get(
         kernels::attention_scratch(args.queries, args.k_dim, args.v_dim));
-    pass_.kernels.attention(args);
+    pass_.kernels.attention[static_cast<std::size_t>(task.path)](args);
   }
 
   // Joins two softmax sums over different positions (FlashAttention, arXiv:2205.14135, section 3.1).
@@ -191,6 +195,17 @@ class Attend {
   SoftmaxState* state_;
   std::vector<Run> runs_;
 };
+
+// What of each path lies in tokens [first, first + tokens) of the pass.
+std::array<Part, 2> parts_within(const Pass& pass, std::size_t first, std::size_t tokens) {
+  auto parts = parts_of(pass);
+  for (Part& part : parts) {
+    const std::size_t begin = std::clamp(part.begin, first, first + tokens);
+    const std::size_t end = std::clamp(part.begin + part.count, first, first + tokens);
+    part = {part.path, begin, end - begin};
+  }
+  return parts;
+}
 
 // Calls body(first token, tokens) for each block of tokens.
 template <typename Body>
@@ -252,23 +267,23 @@ void mla(const Pass& pass, const Layer& layer, std::size_t layer_index, const fl
   for_token_blocks(pass, [&](std::size_t first, std::size_t tokens) {
     float* queries = pass.workspace.queries.get(tokens * heads * latent_width);
     float* context = pass.workspace.context.get(tokens * heads * c.kv_lora_rank);
-    const auto scratch = [&](std::size_t thread) {
-      return pass.workspace.thread_scratch[thread].get(kernels::matmul_scratch(kv_b.cols));
-    };
     // q_nope becomes q_nope W_UK: then it multiplies the latent itself.
     pass.pool.parallel_for(heads, [&](std::size_t h, std::size_t thread) {
       const float* q_head = q + first * heads * head_width + h * head_width;
-      kernels::TransposedArgs args;
-      args.matrix = &kv_b;
-      args.row_begin = h * kv_b_rows;
-      args.row_end = h * kv_b_rows + c.qk_nope_head_dim;
-      args.x = q_head;
-      args.x_stride = heads * head_width;
-      args.tokens = tokens;
-      args.out = queries + h * latent_width;
-      args.out_stride = heads * latent_width;
-      args.scratch = scratch(thread);
-      pass.kernels.matmul_transposed[static_cast<std::size_t>(kv_b.format)](args);
+      for (const Part& part : parts_within(pass, first, tokens)) {
+        if (part.count == 0) continue;
+        kernels::TransposedArgs args;
+        args.matrix = &kv_b;
+        args.row_begin = h * kv_b_rows;
+        args.row_end = h * kv_b_rows + c.qk_nope_head_dim;
+        args.x = q_head + (part.begin - first) * heads * head_width;
+        args.x_stride = heads * head_width;
+        args.tokens = part.count;
+        args.out = queries + ((part.begin - first) * heads + h) * latent_width;
+        args.out_stride = heads * latent_width;
+        args.scratch = pass.workspace.thread_scratch[thread].get(kernels::matmul_scratch(kv_b.cols));
+        pass.kernels.matmul_transposed[static_cast<std::size_t>(part.path)][static_cast<std::size_t>(kv_b.format)](args);
+      }
       for (std::size_t t = 0; t < tokens; ++t)
         std::copy_n(q_head + t * heads * head_width + c.qk_nope_head_dim, c.qk_rope_head_dim,
                     queries + (t * heads + h) * latent_width + c.kv_lora_rank);
@@ -278,13 +293,20 @@ void mla(const Pass& pass, const Layer& layer, std::size_t layer_index, const fl
     Attend(pass, layer_index, layer.sliding_window, block).run();
 
     // The attended latent times W_UV is the head's output.
-    const std::size_t prefill = std::clamp(pass.prefill, first, first + tokens) - first;
     pass.pool.parallel_for(heads, [&](std::size_t h, std::size_t thread) {
-      const std::size_t row = h * kv_b_rows + c.qk_nope_head_dim;
-      const Rows x{context + h * c.kv_lora_rank, heads * c.kv_lora_rank};
-      multiply_rows(pass, kv_b, row, row + c.v_head_dim, x, prefill, tokens,
-                    attended + first * heads * c.v_head_dim + h * c.v_head_dim, heads * c.v_head_dim,
-                    scratch(thread));
+      for (const Part& part : parts_within(pass, first, tokens)) {
+        LocalProduct product;
+        product.matrix = &kv_b;
+        product.row_begin = h * kv_b_rows + c.qk_nope_head_dim;
+        product.row_end = product.row_begin + c.v_head_dim;
+        product.path = part.path;
+        product.tokens = part.count;
+        product.x = context + ((part.begin - first) * heads + h) * c.kv_lora_rank;
+        product.x_stride = heads * c.kv_lora_rank;
+        product.out = attended + (part.begin * heads + h) * c.v_head_dim;
+        product.out_stride = heads * c.v_head_dim;
+        multiply_here(pass, product, thread);
+      }
     });
   });
 }
@@ -370,14 +392,14 @@ void grouped_query(const Pass& pass, const Layer& layer, std::size_t layer_index
 }  // namespace
 
 void attention(const Pass& pass, const Layer& layer, std::size_t layer_index, const float* normed,
-               float* block_out) {
+               float* residual) {
   const Matrix& o_proj = layer.weights[Role::o_proj];
   float* attended = pass.workspace.attended.get(pass.count() * o_proj.cols);
   if (pass.config.attention == AttentionKind::mla)
     mla(pass, layer, layer_index, normed, attended);
   else
     grouped_query(pass, layer, layer_index, normed, attended);
-  multiply(pass, std::array{Product{&o_proj, attended, block_out, &layer.weights[Role::o_proj_bias]}});
+  multiply(pass, std::array{Product{&o_proj, attended, residual, &layer.weights[Role::o_proj_bias], true}});
 }
 
 }  // namespace baleen

@@ -6,32 +6,45 @@
 #include <array>
 #include <numeric>
 
-#include "model/pass.h"
+#include "model/products.h"
 
 namespace baleen {
 namespace {
 
+using kernels::Matmul;
 using kernels::Matrix;
+using kernels::Path;
 
-// Output rows of one task of the down projections; all experts' rows of a task are read one after another.
-constexpr std::size_t down_rows_per_task = 64;
+// Output rows of one call of the down projection's kernel: its results stay in the nearest cache.
+constexpr std::size_t down_rows = 64;
+// Output rows of one task of the down projections, at most: a task reads every expert's inner activations.
+constexpr std::size_t most_down_rows = 512;
 
-// An MLP and the tokens it works on.
-struct ExpertWork {
-  const Matrix* gate_proj;
-  const Matrix* up_proj;
-  const Matrix* down_proj;
-  const std::uint32_t* tokens = nullptr;  // [count] ascending: so prefill ones come first; null: every token
-  const float* weights = nullptr;         // [count] combine weights; null: 1
-  std::size_t prefill = 0;
-  std::size_t count = 0;
-  std::size_t inner_begin = 0;  // where its activations [count, intermediate] begin
+// One matrix of an expert and the kernel that multiplies by it.
+struct Projection {
+  const Matrix* matrix;
+  const Matmul* kernel;
 };
 
-// Tokens and combine weights by expert, and the room for both.
+// An MLP and the tokens of one path that it works on.
+struct Work {
+  Projection gate, up, down;
+  Part part;                              // of the pass; count: how many of its tokens come here
+  const std::uint32_t* tokens = nullptr;  // [count] ascending, of the pass; null: the whole part
+  const std::uint32_t* slots = nullptr;   // [count] the same, counted from the part's first
+  const float* weights = nullptr;         // [count] combine weights; null: 1
+  std::size_t gate_input = 0;             // operands
+  std::size_t up_input = 0;
+  std::size_t inner_begin = 0;            // where its inner activations begin, packed for the down projection
+
+  std::size_t token(std::size_t i) const { return tokens ? tokens[i] : part.begin + i; }
+};
+
+// Tokens and combine weights by expert.
 struct Assignment {
   std::vector<std::uint32_t> begin;   // [experts + 1]
   std::vector<std::uint32_t> tokens;  // [T * k]
+  std::vector<std::uint32_t> slots;   // [T * k] the tokens, counted from the first of their path
   std::vector<float> weights;         // [T * k]
 };
 
@@ -42,7 +55,7 @@ const Choice* choose(const Pass& pass, const Layer& layer, std::size_t layer_ind
   const std::size_t k = c.num_experts_per_tok;
   float* logits = pass.workspace.router_logits.get(pass.count() * experts);
   Choice* choices = pass.workspace.choices.get(pass.count() * k);
-  multiply(pass, std::array{Product{&layer.weights[Role::router], normed, logits}});
+  multiply(pass, std::array{Product{.matrix = &layer.weights[Role::router], .x = normed, .out = logits, .exact = true}});
 
   std::vector<float> bias;
   if (const Matrix& stored = layer.weights[Role::e_score_correction_bias]; stored.values) {
@@ -57,115 +70,239 @@ const Choice* choose(const Pass& pass, const Layer& layer, std::size_t layer_ind
   return choices;
 }
 
-// Counting sort of the choices by expert; within an expert tokens ascend.
-Assignment assign(const Choice* choices, std::size_t tokens, std::size_t k, std::size_t experts) {
+// Counting sort of the choices by expert; within an expert tokens ascend. Tokens from `prefill` on are counted
+// anew.
+Assignment assign(const Choice* choices, std::size_t tokens, std::size_t prefill, std::size_t k,
+                  std::size_t experts) {
   Assignment a;
   a.begin.assign(experts + 1, 0);
   for (std::size_t i = 0; i < tokens * k; ++i) ++a.begin[choices[i].expert + 1];
   std::partial_sum(a.begin.begin(), a.begin.end(), a.begin.begin());
   a.tokens.resize(tokens * k);
+  a.slots.resize(tokens * k);
   a.weights.resize(tokens * k);
   std::vector<std::uint32_t> next(a.begin.begin(), a.begin.end() - 1);
   for (std::size_t i = 0; i < tokens * k; ++i) {
     const std::uint32_t at = next[choices[i].expert]++;
-    a.tokens[at] = static_cast<std::uint32_t>(i / k);
+    const std::size_t token = i / k;
+    a.tokens[at] = static_cast<std::uint32_t>(token);
+    a.slots[at] = static_cast<std::uint32_t>(token < prefill ? token : token - prefill);
     a.weights[at] = choices[i].weight;
   }
   return a;
 }
 
-// Rows [begin, end) of one MLP's intermediate layer: inner = silu(gate x) * up x.
-void gate_and_up(const Pass& pass, const ExpertWork& work, std::size_t begin, std::size_t end, const float* x,
-                 float* inner, std::size_t thread) {
-  const std::size_t width = work.gate_proj->rows;
-  const std::size_t rows = end - begin;
-  const std::size_t kernel_scratch = kernels::matmul_scratch(work.gate_proj->cols);
-  float* scratch = pass.workspace.thread_scratch[thread].get(kernel_scratch + work.count * rows);
-  float* up = scratch + kernel_scratch;  // [count, rows]
-  float* gate = inner + work.inner_begin + begin;
-  const Rows gathered{x, work.gate_proj->cols, work.tokens};
-  multiply_rows(pass, *work.gate_proj, begin, end, gathered, work.prefill, work.count, gate, width, scratch);
-  multiply_rows(pass, *work.up_proj, begin, end, gathered, work.prefill, work.count, up, rows, scratch);
-  for (std::size_t i = 0; i < work.count; ++i) pass.kernels.silu_mul(gate + i * width, up + i * rows, rows);
-}
+// The experts of a pass at work: their inner activations first, then the block's output.
+class Experts {
+ public:
+  // x [T, hidden_size] is what the experts read.
+  Experts(const Pass& pass, const float* x) : pass_(pass), x_(x), operands_(pass) {}
 
-// Rows [begin, end) of the block's output: the experts' outputs, weighted, in ascending expert order and the
-// shared ones last, so that a token's sum does not depend on its neighbours.
-void down(const Pass& pass, std::span<const ExpertWork> works, std::size_t begin, std::size_t end,
-          const float* inner, float* out, std::size_t thread) {
-  const std::size_t hidden = pass.config.hidden_size;
-  const std::size_t rows = end - begin;
-  for (std::size_t t = 0; t < pass.count(); ++t) std::fill_n(out + t * hidden + begin, rows, 0.0f);
-  for (const ExpertWork& work : works) {
-    const std::size_t kernel_scratch = kernels::matmul_scratch(work.down_proj->cols);
-    float* scratch = pass.workspace.thread_scratch[thread].get(kernel_scratch + work.count * rows);
-    float* product = scratch + kernel_scratch;  // [count, rows]
-    multiply_rows(pass, *work.down_proj, begin, end, {inner + work.inner_begin, work.down_proj->cols}, work.prefill,
-                  work.count, product, rows, scratch);
-    for (std::size_t i = 0; i < work.count; ++i) {
-      const std::size_t token = work.tokens ? work.tokens[i] : i;
-      pass.kernels.axpy(work.weights ? work.weights[i] : 1.0f, product + i * rows, out + token * hidden + begin, rows);
+  // Lets an MLP work on all tokens of a part.
+  void add(const Matrix& gate, const Matrix& up, const Matrix& down, const Part& part) {
+    if (part.count > 0) finish(start(gate, up, down, part), part);
+  }
+
+  // Lets an MLP work on entries [begin, end) of the assignment, tokens of the part.
+  void add(const Mlp& mlp, const Part& part, const Assignment& assignment, std::size_t begin, std::size_t end) {
+    if (begin == end) return;
+    Work work = start(mlp.gate_proj, mlp.up_proj, mlp.down_proj, part);
+    work.part.count = end - begin;
+    work.tokens = assignment.tokens.data() + begin;
+    work.slots = assignment.slots.data() + begin;
+    work.weights = assignment.weights.data() + begin;
+    finish(work, part);
+  }
+
+  // residual [T, hidden_size] += the weighted sum of what the MLPs make of x.
+  void run(float* residual) {
+    operands_.pack();
+    inner_ = pass_.workspace.inner.get(inner_bytes_);
+    gate_and_up();
+    down(residual);
+  }
+
+ private:
+  Work start(const Matrix& gate, const Matrix& up, const Matrix& down, const Part& part) const {
+    const auto projection = [&](const Matrix& matrix) {
+      return Projection{&matrix, &pass_.kernels.matmul(part.path, matrix)};
+    };
+    Work work;
+    work.gate = projection(gate);
+    work.up = projection(up);
+    work.down = projection(down);
+    work.part = part;
+    return work;
+  }
+
+  void finish(Work work, const Part& part) {
+    work.gate_input = add_input(work, part, work.gate);
+    work.up_input = add_input(work, part, work.up);
+    work.inner_begin = inner_bytes_;
+    inner_bytes_ += packed_bytes(*work.down.kernel->packing, work.down.matrix->cols, work.part.count);
+    works_.push_back(work);
+  }
+
+  // Where a slot holds one token, all experts read the part's slots; else each has its tokens gathered.
+  std::size_t add_input(const Work& work, const Part& part, const Projection& projection) {
+    const std::size_t width = projection.matrix->cols;
+    const kernels::Packing* packing = projection.kernel->packing;
+    if (!work.tokens || packing->slot_tokens == 1)
+      return operands_.add({packing, x_ + part.begin * width, width, nullptr, part.count, width});
+    return operands_.add({packing, x_, width, work.tokens, work.part.count, width});
+  }
+
+  void gate_and_up() {
+    struct Task {
+      std::size_t work, token_begin, token_end, row_begin, row_end;
+    };
+    std::vector<Task> tasks;
+    for (std::size_t w = 0; w < works_.size(); ++w) {
+      const Work& work = works_[w];
+      const Matrix& gate = *work.gate.matrix;
+      const std::size_t block = tokens_per_block(*work.gate.kernel->packing, gate.cols);
+      const std::size_t step = rows_per_task(gate, work.part.path);
+      for (std::size_t t = 0; t < work.part.count; t += block)
+        for (std::size_t row = 0; row < gate.rows; row += step)
+          tasks.push_back({w, t, std::min(work.part.count, t + block), row, std::min(gate.rows, row + step)});
     }
+    pass_.pool.parallel_for(tasks.size(), [&](std::size_t i, std::size_t thread) {
+      const Task& task = tasks[i];
+      gate_and_up(works_[task.work], task.token_begin, task.token_end, task.row_begin, task.row_end, thread);
+    });
   }
-}
 
-void run_experts(const Pass& pass, std::span<ExpertWork> works, const float* x, float* out) {
-  struct Task {
-    std::size_t work, begin, end;
-  };
-  std::vector<Task> tasks;
-  std::size_t inner_size = 0;
-  for (std::size_t w = 0; w < works.size(); ++w) {
-    const Matrix& gate = *works[w].gate_proj;
-    works[w].inner_begin = inner_size;
-    inner_size += works[w].count * gate.rows;
-    const std::size_t step = rows_per_task(gate, works[w].count);
-    for (std::size_t row = 0; row < gate.rows; row += step) tasks.push_back({w, row, std::min(gate.rows, row + step)});
+  // inner = silu(gate x) * up x for rows [row_begin, row_end) and tokens [token_begin, token_end) of a work.
+  void gate_and_up(const Work& work, std::size_t token_begin, std::size_t token_end, std::size_t row_begin,
+                   std::size_t row_end, std::size_t thread) const {
+    const std::size_t tokens = token_end - token_begin;
+    const std::size_t rows = row_end - row_begin;
+    const std::size_t kernel_scratch = kernels::matmul_scratch(work.gate.matrix->cols);
+    float* scratch = pass_.workspace.thread_scratch[thread].get(kernel_scratch + 2 * tokens * rows);
+    float* gate = scratch + kernel_scratch;  // [tokens, rows]
+    float* up = gate + tokens * rows;
+    const auto project = [&](const Projection& projection, std::size_t input, float* out) {
+      const kernels::Packing& packing = *projection.kernel->packing;
+      const std::size_t width = projection.matrix->cols;
+      kernels::MatmulArgs args;
+      args.matrix = projection.matrix;
+      args.row_begin = row_begin;
+      args.row_end = row_end;
+      args.packed = operands_[input];
+      if (work.slots && packing.slot_tokens == 1) args.slots = work.slots + token_begin;
+      else args.packed += slot_offset(packing, width, token_begin);
+      args.tokens = tokens;
+      args.out = out;
+      args.out_stride = rows;
+      args.scratch = scratch;
+      projection.kernel->multiply(args);
+    };
+    project(work.gate, work.gate_input, gate);
+    project(work.up, work.up_input, up);
+    pass_.kernels.silu_mul(gate, up, tokens * rows);
+
+    const kernels::Packing& packing = *work.down.kernel->packing;
+    kernels::PackArgs args;
+    args.x = gate;
+    args.x_stride = rows;
+    args.tokens = tokens;
+    args.cols = work.down.matrix->cols;
+    args.col_begin = row_begin;
+    args.col_end = row_end;
+    args.packed = inner_ + work.inner_begin + slot_offset(packing, args.cols, token_begin);
+    packing.pack(args);
   }
-  float* inner = pass.workspace.inner.get(inner_size);
-  pass.pool.parallel_for(tasks.size(), [&](std::size_t i, std::size_t thread) {
-    gate_and_up(pass, works[tasks[i].work], tasks[i].begin, tasks[i].end, x, inner, thread);
-  });
 
-  const std::size_t hidden = pass.config.hidden_size;
-  const std::size_t step = down_rows_per_task;
-  pass.pool.parallel_for((hidden + step - 1) / step, [&](std::size_t i, std::size_t thread) {
-    down(pass, works, i * step, std::min(hidden, (i + 1) * step), inner, out, thread);
-  });
-}
+  void down(float* residual) {
+    const std::size_t hidden = pass_.config.hidden_size;
+    const std::size_t share = hidden / (4 * pass_.pool.size()) / down_rows * down_rows;
+    const std::size_t step = std::clamp(share, down_rows, most_down_rows);
+    pass_.pool.parallel_for((hidden + step - 1) / step, [&](std::size_t i, std::size_t thread) {
+      down(i * step, std::min(hidden, (i + 1) * step), residual, thread);
+    });
+  }
+
+  // Rows [begin, end) of the block's output: the experts' outputs, weighted, in ascending expert order and the
+  // shared ones last, so that a token's sum does not depend on its neighbours.
+  void down(std::size_t begin, std::size_t end, float* residual, std::size_t thread) const {
+    const std::size_t hidden = pass_.config.hidden_size;
+    const std::size_t rows = end - begin;
+    std::size_t kernel_scratch = 0;
+    std::size_t most_tokens = 0;
+    for (const Work& work : works_) {
+      const std::size_t block = tokens_per_block(*work.down.kernel->packing, work.down.matrix->cols);
+      kernel_scratch = std::max(kernel_scratch, kernels::matmul_scratch(work.down.matrix->cols));
+      most_tokens = std::max(most_tokens, std::min(work.part.count, block));
+    }
+    float* scratch = pass_.workspace.thread_scratch[thread].get(kernel_scratch + most_tokens * down_rows +
+                                                                pass_.count() * rows);
+    float* product = scratch + kernel_scratch;             // [tokens of a block, down_rows]
+    float* sums = product + most_tokens * down_rows;       // [T, rows]
+    std::fill_n(sums, pass_.count() * rows, 0.0f);
+    for (const Work& work : works_) {
+      const kernels::Packing& packing = *work.down.kernel->packing;
+      const std::size_t width = work.down.matrix->cols;
+      const std::size_t block = tokens_per_block(packing, width);
+      for (std::size_t t = 0; t < work.part.count; t += block) {
+        kernels::MatmulArgs args;
+        args.matrix = work.down.matrix;
+        args.packed = inner_ + work.inner_begin + slot_offset(packing, width, t);
+        args.tokens = std::min(block, work.part.count - t);
+        args.out = product;
+        args.scratch = scratch;
+        for (std::size_t row = begin; row < end; row += down_rows) {
+          args.row_begin = row;
+          args.row_end = std::min(end, row + down_rows);
+          args.out_stride = args.row_end - args.row_begin;
+          work.down.kernel->multiply(args);
+          for (std::size_t i = 0; i < args.tokens; ++i)
+            pass_.kernels.axpy(work.weights ? work.weights[t + i] : 1.0f, product + i * args.out_stride,
+                               sums + work.token(t + i) * rows + row - begin, args.out_stride);
+        }
+      }
+    }
+    for (std::size_t t = 0; t < pass_.count(); ++t)
+      pass_.kernels.axpy(1.0f, sums + t * rows, residual + t * hidden + begin, rows);
+  }
+
+  const Pass& pass_;
+  const float* x_;
+  Operands operands_;
+  std::vector<Work> works_;
+  std::size_t inner_bytes_ = 0;
+  std::byte* inner_ = nullptr;
+};
 
 }  // namespace
 
 void feed_forward(const Pass& pass, const Layer& layer, std::size_t layer_index, const float* normed,
-                  float* block_out) {
+                  float* residual) {
+  const Config& c = pass.config;
   const Weights& w = layer.weights;
-  std::vector<ExpertWork> works;
+  Experts experts(pass, normed);
   Assignment assignment;
-  const auto for_every_token = [&](Role gate, Role up, Role down_role) {
-    works.push_back({&w[gate], &w[up], &w[down_role], nullptr, nullptr, pass.prefill, pass.count(), 0});
+  const auto parts = parts_of(pass);
+  const auto for_every_token = [&](Role gate, Role up, Role down) {
+    for (const Part& part : parts) experts.add(w[gate], w[up], w[down], part);
   };
 
   if (layer.experts.empty()) {
     for_every_token(Role::gate_proj, Role::up_proj, Role::down_proj);
   } else {
-    const Config& c = pass.config;
     const Choice* choices = choose(pass, layer, layer_index, normed);
-    assignment = assign(choices, pass.count(), c.num_experts_per_tok, c.n_routed_experts);
+    assignment = assign(choices, pass.count(), pass.prefill, c.num_experts_per_tok, c.n_routed_experts);
     for (std::size_t e = 0; e < layer.experts.size(); ++e) {
-      const std::uint32_t begin = assignment.begin[e];
-      const std::uint32_t count = assignment.begin[e + 1] - begin;
-      if (count == 0) continue;
-      const std::uint32_t* tokens = assignment.tokens.data() + begin;
-      const auto prefill = static_cast<std::size_t>(
-          std::lower_bound(tokens, tokens + count, static_cast<std::uint32_t>(pass.prefill)) - tokens);
-      const Mlp& mlp = layer.experts[e];
-      works.push_back({&mlp.gate_proj, &mlp.up_proj, &mlp.down_proj, tokens, assignment.weights.data() + begin,
-                       prefill, count, 0});
+      const auto begin = assignment.tokens.begin() + assignment.begin[e];
+      const auto end = assignment.tokens.begin() + assignment.begin[e + 1];
+      const auto streamed = std::lower_bound(begin, end, pass.prefill);
+      const auto entry = [&](auto it) { return static_cast<std::size_t>(it - assignment.tokens.begin()); };
+      experts.add(layer.experts[e], parts[0], assignment, entry(begin), entry(streamed));
+      experts.add(layer.experts[e], parts[1], assignment, entry(streamed), entry(end));
     }
     if (w.has(Role::shared_gate_proj))
       for_every_token(Role::shared_gate_proj, Role::shared_up_proj, Role::shared_down_proj);
   }
-  run_experts(pass, works, normed, block_out);
+  experts.run(residual);
 }
 
 }  // namespace baleen

@@ -1,84 +1,42 @@
 #include "model/forward.h"
 
-#include <algorithm>
+#include <sys/mman.h>
 
-#include "model/pass.h"
+#include <algorithm>
+#include <new>
+
+#include "model/products.h"
 #include "model/rope.h"
 
 namespace baleen {
 namespace {
 
 using kernels::Matrix;
-using kernels::Phase;
+using kernels::Path;
 
-// Weight bytes that make a task: some microseconds of streaming, so that handing it out costs nothing.
-constexpr std::size_t task_bytes = 128 * 1024;
-// Kernels work on several rows side by side; tasks are whole multiples of them.
-constexpr std::size_t row_multiple = 16;
 // Logits handed out at a time are bounded, whatever the vocabulary: floats.
 constexpr std::size_t logits_at_a_time = std::size_t{16} << 20;
 
-// A vector of the checkpoint as floats; empty if the model does not have it.
-std::vector<float> widen(const kernels::Kernels& kernels, const Matrix* vector) {
+// Memory of this size or more asks for huge pages: the first touch of a small page costs more than the work
+// on it.
+constexpr std::size_t huge_page = std::size_t{2} << 20;
+
+}  // namespace
+
+void* allocate_scratch(std::size_t bytes) {
+  const std::size_t alignment = bytes >= huge_page ? huge_page : kernels::pack_align;
+  void* memory = std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+  if (!memory && bytes) throw std::bad_alloc();
+  if (bytes >= huge_page) madvise(memory, bytes, MADV_HUGEPAGE);
+  return memory;
+}
+
+std::vector<float> widen_vector(const kernels::Kernels& kernels, const Matrix* vector) {
   std::vector<float> values;
   if (!vector || !vector->values) return values;
   values.resize(vector->cols);
   kernels.widen_row[static_cast<std::size_t>(vector->format)](*vector, 0, values.data());
   return values;
-}
-
-}  // namespace
-
-std::size_t rows_per_task(const Matrix& matrix, std::size_t tokens) {
-  const std::size_t streaming = task_bytes / std::max<std::size_t>(1, matrix.row_bytes);
-  const std::size_t rows = tokens > row_multiple ? std::max<std::size_t>(streaming, 4 * row_multiple) : streaming;
-  return std::max<std::size_t>(1, (rows + row_multiple - 1) / row_multiple) * row_multiple;
-}
-
-void multiply_rows(const Pass& pass, const Matrix& matrix, std::size_t row_begin, std::size_t row_end, Rows x,
-                   std::size_t prefill, std::size_t count, float* out, std::size_t out_stride, float* scratch) {
-  const auto product = [&](Phase phase, std::size_t begin, std::size_t end) {
-    if (begin == end) return;
-    kernels::MatmulArgs args;
-    args.matrix = &matrix;
-    args.row_begin = row_begin;
-    args.row_end = row_end;
-    args.x = x.rows ? x.data : x.data + begin * x.stride;
-    args.x_stride = x.stride;
-    args.x_rows = x.rows ? x.rows + begin : nullptr;
-    args.tokens = end - begin;
-    args.out = out + begin * out_stride;
-    args.out_stride = out_stride;
-    args.scratch = scratch;
-    pass.kernels.matmul[static_cast<std::size_t>(phase)][static_cast<std::size_t>(matrix.format)](args);
-  };
-  product(Phase::prefill, 0, prefill);
-  product(Phase::decode, prefill, count);
-}
-
-void multiply(const Pass& pass, std::span<const Product> products) {
-  struct Task {
-    std::size_t product, row_begin, row_end;
-  };
-  std::vector<Task> tasks;
-  std::vector<std::vector<float>> biases;
-  for (std::size_t p = 0; p < products.size(); ++p) {
-    const std::size_t rows = products[p].matrix->rows;
-    const std::size_t step = rows_per_task(*products[p].matrix, pass.count());
-    for (std::size_t row = 0; row < rows; row += step) tasks.push_back({p, row, std::min(rows, row + step)});
-    biases.push_back(widen(pass.kernels, products[p].bias));
-  }
-  pass.pool.parallel_for(tasks.size(), [&](std::size_t index, std::size_t thread) {
-    const auto [p, begin, end] = tasks[index];
-    const Product& product = products[p];
-    const Matrix& matrix = *product.matrix;
-    float* scratch = pass.workspace.thread_scratch[thread].get(kernels::matmul_scratch(matrix.cols));
-    multiply_rows(pass, matrix, begin, end, {product.x, matrix.cols}, pass.prefill, pass.count(),
-                  product.out + begin, matrix.rows, scratch);
-    if (biases[p].empty()) return;
-    for (std::size_t t = 0; t < pass.count(); ++t)
-      for (std::size_t r = begin; r < end; ++r) product.out[t * matrix.rows + r] += biases[p][r];
-  });
 }
 
 void rms_norm(const Pass& pass, const Matrix& gain, double eps, const float* x, float* normed) {
@@ -111,6 +69,7 @@ Forward::Forward(const Model& model, ThreadPool& pool, const kernels::Kernels& k
       config.attention == AttentionKind::mla ? config.qk_rope_head_dim : config.head_dim;
   state_->rope_frequencies = inverse_frequencies(config.rope, width);
   state_->workspace.thread_scratch.resize(pool.size());
+  state_->workspace.thread_packed.resize(pool.size());
 }
 
 Forward::~Forward() = default;
@@ -142,20 +101,12 @@ void Forward::State::decoder_layer(const Pass& pass, std::size_t layer_index, fl
   const Layer& layer = model.layers()[layer_index];
   const std::size_t width = pass.config.hidden_size;
   float* normed = workspace.normed.get(pass.count() * width);
-  float* block_out = workspace.block_out.get(pass.count() * width);
-  const auto add_to_residual = [&] {
-    pool.parallel_for(pass.count(), [&](std::size_t t, std::size_t) {
-      kernels.axpy(1.0f, block_out + t * width, residual + t * width, width);
-    });
-  };
 
   rms_norm(pass, layer.weights[Role::input_layernorm], pass.config.rms_norm_eps, residual, normed);
-  attention(pass, layer, layer_index, normed, block_out);
-  add_to_residual();
+  attention(pass, layer, layer_index, normed, residual);
 
   rms_norm(pass, layer.weights[Role::post_attention_layernorm], pass.config.rms_norm_eps, residual, normed);
-  feed_forward(pass, layer, layer_index, normed, block_out);
-  add_to_residual();
+  feed_forward(pass, layer, layer_index, normed, residual);
 }
 
 // Only rows somebody asked for are normed and multiplied, a bounded number of logits at a time.
@@ -176,7 +127,7 @@ void Forward::State::output_head(const Pass& pass, const float* residual, const 
     Pass rows = pass;
     rows.tokens = tokens;
     rows.prefill = static_cast<std::size_t>(
-        std::count_if(tokens.begin(), tokens.end(), [](const TokenInput& t) { return t.phase == Phase::prefill; }));
+        std::count_if(tokens.begin(), tokens.end(), [](const TokenInput& t) { return t.path == Path::batch; }));
 
     float* normed = workspace.wanted.get(count * width);
     float* logits = workspace.logits.get(count * head.rows);
@@ -194,10 +145,10 @@ void Forward::State::output_head(const Pass& pass, const float* residual, const 
 void Forward::run(std::span<const TokenInput> tokens, const OnLogits& on_logits, const Observer* observer) {
   State& s = *state_;
   const Config& config = s.model.config();
-  const auto first_decode =
-      std::find_if(tokens.begin(), tokens.end(), [](const TokenInput& t) { return t.phase == Phase::decode; });
+  const auto first_streamed =
+      std::find_if(tokens.begin(), tokens.end(), [](const TokenInput& t) { return t.path != Path::batch; });
   Pass pass{s.model, config, s.kernels, s.pool, s.workspace, tokens,
-            static_cast<std::size_t>(first_decode - tokens.begin()), observer, 0, nullptr, nullptr};
+            static_cast<std::size_t>(first_streamed - tokens.begin()), observer, 0, nullptr, nullptr};
 
   float* residual = s.workspace.residual.get(pass.count() * config.hidden_size);
   s.embed(pass, residual);

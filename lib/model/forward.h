@@ -25,7 +25,7 @@ struct TokenInput {
   TokenId id = 0;
   KvCache* cache = nullptr;
   std::uint32_t position = 0;
-  kernels::Phase phase = kernels::Phase::prefill;
+  kernels::Path path = kernels::Path::batch;  // batch or stream
   bool wants_logits = false;
 };
 
@@ -54,7 +54,7 @@ class Forward {
   // logits [vocab_size] of tokens[index], for each token that wants them, ascending; valid during the call.
   using OnLogits = std::function<void(std::size_t index, std::span<const float> logits)>;
 
-  // Runs the tokens: those of Phase::prefill first, positions of one cache ascending and without gaps from
+  // Runs the tokens: those of Path::batch first, positions of one cache ascending and without gaps from
   // cache.length(), all ids and positions in range. Caches' lengths grow. Throws Cancelled.
   void run(std::span<const TokenInput> tokens, const OnLogits& on_logits, const Observer* observer = nullptr);
 

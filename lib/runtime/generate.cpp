@@ -152,7 +152,7 @@ GenerateTimes generate(Session& session, Generation& generation, const Session::
   };
   timed(times.prefill_seconds, [&] {
     session.feed(
-        generation.prompt(), kernels::Phase::prefill, generation.prompt_want(),
+        generation.prompt(), kernels::Path::batch, generation.prompt_want(),
         [&](std::size_t index, std::span<const float> logits) { generation.prompt_logits(index, logits); },
         on_progress, observer);
     generation.prompt_done();
@@ -160,7 +160,7 @@ GenerateTimes generate(Session& session, Generation& generation, const Session::
   times.prefilled_tokens = session.position();
   timed(times.decode_seconds, [&] {
     while (!generation.finished()) {
-      session.feed(std::span(&generation.ids().back(), 1), kernels::Phase::decode, Session::Want::last,
+      session.feed(std::span(&generation.ids().back(), 1), kernels::Path::stream, Session::Want::last,
                    [&](std::size_t, std::span<const float> logits) { generation.choose(logits); });
       ++times.decoded_tokens;
     }

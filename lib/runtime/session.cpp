@@ -27,7 +27,7 @@ void Session::check(std::span<const TokenId> ids) const {
                 std::to_string(context_));
 }
 
-void Session::feed(std::span<const TokenId> ids, kernels::Phase phase, Want want, const OnLogits& on_logits,
+void Session::feed(std::span<const TokenId> ids, kernels::Path path, Want want, const OnLogits& on_logits,
                    const OnProgress& on_progress, const Observer* observer) {
   check(ids);
   for (std::size_t begin = 0; begin < ids.size(); begin += chunk_) {
@@ -35,7 +35,7 @@ void Session::feed(std::span<const TokenId> ids, kernels::Phase phase, Want want
     std::vector<TokenInput> tokens(count);
     for (std::size_t i = 0; i < count; ++i) {
       const bool last = begin + i + 1 == ids.size();
-      tokens[i] = {ids[begin + i], &cache_, static_cast<std::uint32_t>(cache_.length() + i), phase,
+      tokens[i] = {ids[begin + i], &cache_, static_cast<std::uint32_t>(cache_.length() + i), path,
                    want == Want::all || (want == Want::last && last)};
     }
     forward_.run(

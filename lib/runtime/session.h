@@ -36,7 +36,7 @@ class Session {
 
   // Appends ids to the sequence. Logits of the wanted tokens come in ascending order. Throws Error if an id
   // is outside the vocabulary or the context would overflow (nothing is fed then), Cancelled if asked to.
-  void feed(std::span<const TokenId> ids, kernels::Phase phase, Want want, const OnLogits& on_logits,
+  void feed(std::span<const TokenId> ids, kernels::Path path, Want want, const OnLogits& on_logits,
             const OnProgress& on_progress = {}, const Observer* observer = nullptr);
 
   std::size_t position() const;  // tokens fed so far

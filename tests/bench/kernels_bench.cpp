@@ -6,6 +6,7 @@
 //   kernels_bench --benchmark_filter='decode/avx512' --benchmark_min_time=1
 #include <benchmark/benchmark.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <random>
@@ -17,6 +18,34 @@
 namespace {
 
 using namespace baleen::kernels;
+
+// Packed activations of 0.5.
+class Packed {
+ public:
+  Packed(const Matmul& matmul, std::size_t tokens, std::size_t cols) {
+    const std::vector<float> x(tokens * cols, 0.5f);
+    const std::size_t slots = (tokens + matmul.packing->slot_tokens - 1) / matmul.packing->slot_tokens;
+    memory_.reset(
+        static_cast<std::byte*>(std::aligned_alloc(pack_align, slots * matmul.packing->slot_bytes(cols))));
+    matmul.packing->pack({.x = x.data(),
+                          .x_stride = cols,
+                          .tokens = tokens,
+                          .cols = cols,
+                          .col_end = cols,
+                          .packed = memory_.get()});
+  }
+  const std::byte* data() const { return memory_.get(); }
+
+ private:
+  struct Free {
+    void operator()(std::byte* memory) const { std::free(memory); }
+  };
+  std::unique_ptr<std::byte, Free> memory_;
+};
+
+constexpr std::size_t index_of(Path path) {
+  return static_cast<std::size_t>(path);
+}
 
 constexpr const char* format_names[] = {"f32", "f16", "bf16", "fp8", "int8", "int4"};
 constexpr std::size_t format_bits[] = {32, 16, 16, 8, 8, 4};
@@ -62,6 +91,7 @@ std::size_t scale_bytes(const Matrix& m) {
 }
 
 void decode(benchmark::State& state, const Kernels* kernels, Format format, std::size_t cols) {
+  constexpr Path path = Path::stream;
   const auto f = static_cast<std::size_t>(format);
   const auto tokens = static_cast<std::size_t>(state.range(0));
   const std::size_t rows = (std::size_t{16} << 20) * 8 / format_bits[f] / cols;
@@ -69,13 +99,13 @@ void decode(benchmark::State& state, const Kernels* kernels, Format format, std:
       weight_memory(2 * stream_bytes) + static_cast<std::size_t>(state.thread_index()) * stream_bytes;
   Matrix m = matrix_of(format, rows, cols, memory);
   const std::size_t bytes = rows * m.row_bytes + scale_bytes(m);
-  const std::vector<float> x(tokens * cols, 0.5f);
+  const Matmul& matmul = kernels->matmul(path, m);
+  const Packed x(matmul, tokens, cols);
   std::vector<float> out(tokens * rows);
   std::vector<float> scratch(matmul_scratch(cols));
   const MatmulArgs args{.matrix = &m,
                         .row_end = rows,
-                        .x = x.data(),
-                        .x_stride = cols,
+                        .packed = x.data(),
                         .tokens = tokens,
                         .out = out.data(),
                         .out_stride = rows,
@@ -83,7 +113,7 @@ void decode(benchmark::State& state, const Kernels* kernels, Format format, std:
   std::size_t offset = 0;
   for (auto _ : state) {
     m = matrix_of(format, rows, cols, memory + offset);
-    kernels->matmul[static_cast<std::size_t>(Phase::decode)][f](args);
+    matmul.multiply(args);
     benchmark::ClobberMemory();
     offset = offset + 2 * bytes > stream_bytes ? 0 : offset + bytes;
   }
@@ -111,28 +141,29 @@ void read_memory(benchmark::State& state) {
 
 void prefill(benchmark::State& state, const Kernels* kernels, Format format, std::size_t rows,
              std::size_t cols) {
+  constexpr Path path = Path::batch;
   const auto tokens = static_cast<std::size_t>(state.range(0));
   const Matrix m = matrix_of(format, rows, cols, weight_memory(stream_bytes));
-  const std::vector<float> x(tokens * cols, 0.5f);
+  const Matmul& matmul = kernels->matmul(path, m);
+  const Packed x(matmul, tokens, cols);
   std::vector<float> out(tokens * rows);
   std::vector<float> scratch(matmul_scratch(cols));
   const MatmulArgs args{.matrix = &m,
                         .row_end = rows,
-                        .x = x.data(),
-                        .x_stride = cols,
+                        .packed = x.data(),
                         .tokens = tokens,
                         .out = out.data(),
                         .out_stride = rows,
                         .scratch = scratch.data()};
   for (auto _ : state) {
-    kernels->matmul[static_cast<std::size_t>(Phase::prefill)][static_cast<std::size_t>(format)](args);
+    matmul.multiply(args);
     benchmark::ClobberMemory();
   }
   state.counters["flops"] =
       benchmark::Counter(2.0 * rows * cols * tokens, benchmark::Counter::kIsIterationInvariantRate);
 }
 
-void transposed(benchmark::State& state, const Kernels* kernels, Format format) {
+void transposed(benchmark::State& state, const Kernels* kernels, Format format, Path path) {
   const auto tokens = static_cast<std::size_t>(state.range(0));
   constexpr std::size_t heads = 128;
   constexpr std::size_t rows = 128;
@@ -143,15 +174,16 @@ void transposed(benchmark::State& state, const Kernels* kernels, Format format) 
   std::vector<float> scratch(matmul_scratch(cols));
   for (auto _ : state) {
     for (std::size_t head = 0; head < heads; ++head) {
-      kernels->matmul_transposed[static_cast<std::size_t>(format)]({.matrix = &m,
-                                                                    .row_begin = head * rows,
-                                                                    .row_end = (head + 1) * rows,
-                                                                    .x = x.data(),
-                                                                    .x_stride = rows,
-                                                                    .tokens = tokens,
-                                                                    .out = out.data(),
-                                                                    .out_stride = cols,
-                                                                    .scratch = scratch.data()});
+      kernels->matmul_transposed[index_of(path)][static_cast<std::size_t>(format)](
+          {.matrix = &m,
+           .row_begin = head * rows,
+           .row_end = (head + 1) * rows,
+           .x = x.data(),
+           .x_stride = rows,
+           .tokens = tokens,
+           .out = out.data(),
+           .out_stride = cols,
+           .scratch = scratch.data()});
     }
     benchmark::ClobberMemory();
   }
@@ -160,7 +192,7 @@ void transposed(benchmark::State& state, const Kernels* kernels, Format format) 
 }
 
 // MLA: `queries` heads over one latent of 512 + 64 numbers, a context of range(1) positions.
-void attention(benchmark::State& state, const Kernels* kernels, KvFormat format) {
+void attention(benchmark::State& state, const Kernels* kernels, KvFormat format, Path path) {
   const auto queries = static_cast<std::size_t>(state.range(0));
   const auto context = static_cast<std::size_t>(state.range(1));
   constexpr std::size_t k_dim = 576;
@@ -178,25 +210,25 @@ void attention(benchmark::State& state, const Kernels* kernels, KvFormat format)
   std::vector<float> out(queries * v_dim);
   std::vector<float> scratch(attention_scratch(queries, k_dim, v_dim));
   for (auto _ : state) {
-    kernels->attention({.q = q.data(),
-                        .q_stride = k_dim,
-                        .queries = queries,
-                        .first = first.data(),
-                        .last = last.data(),
-                        .kv_format = format,
-                        .keys = cache.data(),
-                        .key_row_bytes = row_bytes,
-                        .k_dim = k_dim,
-                        .values = cache.data(),
-                        .value_row_bytes = row_bytes,
-                        .v_dim = v_dim,
-                        .begin = 0,
-                        .end = context,
-                        .scale = 0.07f,
-                        .state = softmax.data(),
-                        .out = out.data(),
-                        .out_stride = v_dim,
-                        .scratch = scratch.data()});
+    kernels->attention[index_of(path)]({.q = q.data(),
+                                        .q_stride = k_dim,
+                                        .queries = queries,
+                                        .first = first.data(),
+                                        .last = last.data(),
+                                        .kv_format = format,
+                                        .keys = cache.data(),
+                                        .key_row_bytes = row_bytes,
+                                        .k_dim = k_dim,
+                                        .values = cache.data(),
+                                        .value_row_bytes = row_bytes,
+                                        .v_dim = v_dim,
+                                        .begin = 0,
+                                        .end = context,
+                                        .scale = 0.07f,
+                                        .state = softmax.data(),
+                                        .out = out.data(),
+                                        .out_stride = v_dim,
+                                        .scratch = scratch.data()});
     benchmark::ClobberMemory();
   }
   state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations() * cache.size()));
@@ -241,18 +273,23 @@ void register_isa(const Kernels* kernels) {
         ->Arg(16)
         ->Arg(128)
         ->UseRealTime();
-    benchmark::RegisterBenchmark(("transposed/" + name).c_str(), transposed, kernels, format)
-        ->ArgName("tokens")
-        ->Arg(1)
-        ->Arg(16)
-        ->UseRealTime();
+    for (const auto& [path, tokens] : {std::pair{Path::stream, 1}, std::pair{Path::batch, 64}}) {
+      benchmark::RegisterBenchmark(("transposed/" + name).c_str(), transposed, kernels, format, path)
+          ->ArgName("tokens")
+          ->Arg(tokens)
+          ->UseRealTime();
+    }
   }
   for (const auto& [kv, kv_name] : {std::pair{KvFormat::f32, "f32"}, std::pair{KvFormat::bf16, "bf16"},
                                     std::pair{KvFormat::int8, "int8"}}) {
-    benchmark::RegisterBenchmark(("attention/" + isa + "/" + kv_name).c_str(), attention, kernels, kv)
+    const std::string name = "attention/" + isa + "/" + kv_name;
+    benchmark::RegisterBenchmark((name + "/stream").c_str(), attention, kernels, kv, Path::stream)
         ->ArgNames({"queries", "context"})
-        ->Args({1, 4096})
-        ->Args({128, 512})
+        ->Args({16, 512})
+        ->UseRealTime();
+    benchmark::RegisterBenchmark((name + "/batch").c_str(), attention, kernels, kv, Path::batch)
+        ->ArgNames({"queries", "context"})
+        ->Args({64, 512})
         ->UseRealTime();
   }
   benchmark::RegisterBenchmark(("rms_norm/" + isa).c_str(), elementwise, kernels, true);

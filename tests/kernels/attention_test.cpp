@@ -5,6 +5,8 @@
 namespace baleen::kernels {
 namespace {
 
+constexpr auto exact = static_cast<std::size_t>(Path::exact);
+
 constexpr KvFormat kv_formats[] = {KvFormat::f32, KvFormat::bf16, KvFormat::int8};
 
 // A KV cache of random rows at an odd address, and what they read back as.
@@ -35,22 +37,22 @@ std::vector<float> read_back(const Kernels& kernels, KvFormat format, const std:
   SoftmaxState state;
   std::vector<float> out(width);
   std::vector<float> scratch(attention_scratch(1, 1, width));
-  kernels.attention({.q = &zero,
-                     .q_stride = 1,
-                     .queries = 1,
-                     .first = &first,
-                     .last = &last,
-                     .kv_format = format,
-                     .keys = row,
-                     .k_dim = 1,
-                     .values = row,
-                     .v_dim = width,
-                     .begin = 0,
-                     .end = 1,
-                     .state = &state,
-                     .out = out.data(),
-                     .out_stride = width,
-                     .scratch = scratch.data()});
+  kernels.attention[exact]({.q = &zero,
+                            .q_stride = 1,
+                            .queries = 1,
+                            .first = &first,
+                            .last = &last,
+                            .kv_format = format,
+                            .keys = row,
+                            .k_dim = 1,
+                            .values = row,
+                            .v_dim = width,
+                            .begin = 0,
+                            .end = 1,
+                            .state = &state,
+                            .out = out.data(),
+                            .out_stride = width,
+                            .scratch = scratch.data()});
   return out;
 }
 
@@ -72,25 +74,25 @@ Result attend(const Kernels& kernels, const Call& call, const Cache& keys, std::
   const std::size_t queries = call.first.size();
   Result result{std::vector<SoftmaxState>(queries), std::vector<float>(queries * v_dim, nan)};
   std::vector<float> scratch(attention_scratch(queries, k_dim, v_dim));
-  kernels.attention({.q = call.q.data(),
-                     .q_stride = k_dim,
-                     .queries = queries,
-                     .first = call.first.data(),
-                     .last = call.last.data(),
-                     .kv_format = keys.format,
-                     .keys = keys.bytes.data(),
-                     .key_row_bytes = keys.row_bytes,
-                     .k_dim = k_dim,
-                     .values = values.bytes.data(),
-                     .value_row_bytes = values.row_bytes,
-                     .v_dim = v_dim,
-                     .begin = call.begin,
-                     .end = call.end,
-                     .scale = call.scale,
-                     .state = result.state.data(),
-                     .out = result.out.data(),
-                     .out_stride = v_dim,
-                     .scratch = scratch.data()});
+  kernels.attention[exact]({.q = call.q.data(),
+                            .q_stride = k_dim,
+                            .queries = queries,
+                            .first = call.first.data(),
+                            .last = call.last.data(),
+                            .kv_format = keys.format,
+                            .keys = keys.bytes.data(),
+                            .key_row_bytes = keys.row_bytes,
+                            .k_dim = k_dim,
+                            .values = values.bytes.data(),
+                            .value_row_bytes = values.row_bytes,
+                            .v_dim = v_dim,
+                            .begin = call.begin,
+                            .end = call.end,
+                            .scale = call.scale,
+                            .state = result.state.data(),
+                            .out = result.out.data(),
+                            .out_stride = v_dim,
+                            .scratch = scratch.data()});
   return result;
 }
 

@@ -28,20 +28,24 @@ TEST_CASE("a forced table holds its own kernels, and every entry is set") {
     if (!isa.available) continue;
     const Kernels& kernels = *find_kernels(isa.name);
     for (std::size_t f = 0; f < format_count; ++f) {
-      for (std::size_t phase = 0; phase < phase_count; ++phase) CHECK((kernels.matmul[phase][f] != nullptr));
-      CHECK((kernels.matmul_transposed[f] != nullptr));
+      const Matrix matrix{.format = static_cast<Format>(f), .rows = 1, .cols = 64};
+      for (std::size_t p = 0; p < path_count; ++p) {
+        const Matmul& matmul = kernels.matmul(static_cast<Path>(p), matrix);
+        CHECK((matmul.multiply != nullptr));
+        CHECK(matmul.packing->slot_bytes(64) % pack_align == 0);
+        CHECK((kernels.matmul_transposed[p][f] != nullptr));
+      }
       CHECK((kernels.widen_row[f] != nullptr));
     }
     CHECK((kernels.rms_norm != nullptr));
     CHECK((kernels.silu_mul != nullptr));
     CHECK((kernels.axpy != nullptr));
-    CHECK((kernels.attention != nullptr));
+    for (std::size_t p = 0; p < path_count; ++p) CHECK((kernels.attention[p] != nullptr));
     CHECK((kernels.kv_store != nullptr));
     for (const IsaInfo& other : instruction_sets()) {
       if (!other.available || other.name == isa.name) continue;
       const Kernels& others = *find_kernels(other.name);
-      for (std::size_t f = 0; f < format_count; ++f) CHECK((kernels.matmul[1][f] != others.matmul[1][f]));
-      CHECK((kernels.attention != others.attention));
+      CHECK((kernels.silu_mul != others.silu_mul));
     }
   }
 }

@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <random>
 #include <string>
 #include <vector>
@@ -72,6 +74,25 @@ class OddBytes {
 
  private:
   std::vector<std::byte> bytes_;
+};
+
+// Activations as a kernel reads them, with not a byte behind the last slot.
+class PackedRows {
+ public:
+  PackedRows(const Packing& packing, PackArgs args) {
+    const std::size_t slots = (args.tokens + packing.slot_tokens - 1) / packing.slot_tokens;
+    const std::size_t bytes = slots * packing.slot_bytes(args.cols);
+    memory_.reset(static_cast<std::byte*>(std::aligned_alloc(pack_align, bytes)));
+    args.packed = memory_.get();
+    packing.pack(args);
+  }
+  std::byte* data() const { return memory_.get(); }
+
+ private:
+  struct Free {
+    void operator()(std::byte* memory) const { std::free(memory); }
+  };
+  std::unique_ptr<std::byte, Free> memory_;
 };
 
 struct Shape {

@@ -12,7 +12,7 @@
 using namespace baleen;
 using namespace baleen::testing;
 using kernels::KvFormat;
-using kernels::Phase;
+using kernels::Path;
 
 namespace {
 
@@ -33,8 +33,8 @@ std::vector<float> last_logits(const Model& model, std::span<const TokenId> ids,
   options.chunk = chunk;
   Session session(model, pool, options);
   std::vector<float> rows;
-  session.feed(ids.first(ids.size() - 50), Phase::prefill, Session::Want::none, {});
-  session.feed(ids.last(50), Phase::prefill, Session::Want::all,
+  session.feed(ids.first(ids.size() - 50), Path::batch, Session::Want::none, {});
+  session.feed(ids.last(50), Path::batch, Session::Want::all,
                [&](std::size_t, std::span<const float> row) { rows.insert(rows.end(), row.begin(), row.end()); });
   return rows;
 }
@@ -90,10 +90,10 @@ TEST_CASE("sequences in one pass, some in prefill and some in decode, get what e
       Forward forward(model, pool, *table);
       const KvLayout layout(c, KvFormat::bf16);
       const auto cache = [&] { return KvCache(layout, c.num_hidden_layers, 200); };
-      const auto tokens = [](std::span<const TokenId> ids, KvCache& into, Phase phase) {
+      const auto tokens = [](std::span<const TokenId> ids, KvCache& into, Path path) {
         std::vector<TokenInput> inputs;
         for (const TokenId id : ids)
-          inputs.push_back({id, &into, static_cast<std::uint32_t>(into.length() + inputs.size()), phase, true});
+          inputs.push_back({id, &into, static_cast<std::uint32_t>(into.length() + inputs.size()), path, true});
         return inputs;
       };
       const auto run = [&](std::span<const TokenInput> inputs) {
@@ -103,14 +103,14 @@ TEST_CASE("sequences in one pass, some in prefill and some in decode, get what e
       };
       const auto a = random_ids(90, c.vocab_size, 1), b = random_ids(31, c.vocab_size, 2), d = random_ids(2, c.vocab_size, 4);
       KvCache a1 = cache(), b1 = cache(), b2 = cache(), d1 = cache(), d2 = cache(), a2 = cache();
-      for (KvCache* fed : {&b1, &b2}) run(tokens(std::span(b).first(30), *fed, Phase::prefill));
-      for (KvCache* fed : {&d1, &d2}) run(tokens(std::span(d).first(1), *fed, Phase::prefill));
-      const auto alone_a = run(tokens(a, a1, Phase::prefill));
-      const auto alone_b = run(tokens(std::span(b).last(1), b1, Phase::decode));
-      const auto alone_d = run(tokens(std::span(d).last(1), d1, Phase::decode));
+      for (KvCache* fed : {&b1, &b2}) run(tokens(std::span(b).first(30), *fed, Path::batch));
+      for (KvCache* fed : {&d1, &d2}) run(tokens(std::span(d).first(1), *fed, Path::batch));
+      const auto alone_a = run(tokens(a, a1, Path::batch));
+      const auto alone_b = run(tokens(std::span(b).last(1), b1, Path::stream));
+      const auto alone_d = run(tokens(std::span(d).last(1), d1, Path::stream));
 
-      auto all = tokens(a, a2, Phase::prefill);
-      for (const auto& more : {tokens(std::span(b).last(1), b2, Phase::decode), tokens(std::span(d).last(1), d2, Phase::decode)})
+      auto all = tokens(a, a2, Path::batch);
+      for (const auto& more : {tokens(std::span(b).last(1), b2, Path::stream), tokens(std::span(d).last(1), d2, Path::stream)})
         all.insert(all.end(), more.begin(), more.end());
       const auto together = run(all);
       REQUIRE(together.size() == a.size() + 2);
