@@ -12,9 +12,12 @@
 namespace baleen::kernels {
 namespace {
 
-struct Isa {
-  const Kernels& (*table)();
-  IsaInfo info;
+// A table and what it needs. Tables of one instruction set stand side by side.
+struct Table {
+  const Kernels& (*kernels)();
+  std::string_view isa;
+  bool available;
+  std::string_view features;
 };
 
 #if defined(__x86_64__)
@@ -64,13 +67,13 @@ bool has_avx512() {
 #endif
 
 // Best first; asked for once.
-std::span<const Isa> isas() {
-  static const Isa list[] = {
+std::span<const Table> tables() {
+  static const Table list[] = {
 #if defined(__x86_64__)
-    {avx512_kernels, {"avx512", has_avx512(), "avx512f avx512bw avx512dq avx512vl"}},
-    {avx2_kernels, {"avx2", has_avx2(), "avx2 fma f16c"}},
+    {avx512_kernels, "avx512", has_avx512(), "avx512f avx512bw avx512dq avx512vl"},
+    {avx2_kernels, "avx2", has_avx2(), "avx2 fma f16c"},
 #endif
-    {scalar_kernels, {"scalar", true, ""}},
+    {scalar_kernels, "scalar", true, ""},
   };
   return list;
 }
@@ -80,15 +83,31 @@ std::span<const Isa> isas() {
 std::span<const IsaInfo> instruction_sets() {
   static const auto list = [] {
     std::vector<IsaInfo> infos;
-    for (const Isa& isa : isas()) infos.push_back(isa.info);
+    for (const Table& table : tables()) {
+      const bool again = !infos.empty() && infos.back().name == table.isa;
+      if (again && (infos.back().available || !table.available)) continue;
+      if (again) infos.pop_back();
+      infos.push_back({table.isa, table.available, std::string(table.features)});
+    }
     return infos;
   }();
   return list;
 }
 
+std::span<const UsableTable> usable_tables() {
+  static const auto list = [] {
+    std::vector<UsableTable> usable;
+    for (const Table& table : tables()) {
+      if (table.available) usable.push_back({table.isa, std::string(table.features), &table.kernels()});
+    }
+    return usable;
+  }();
+  return list;
+}
+
 const Kernels* find_kernels(std::string_view name) {
-  for (const Isa& isa : isas()) {
-    if (isa.info.available && (name == "auto" || name == isa.info.name)) return &isa.table();
+  for (const Table& table : tables()) {
+    if (table.available && (name == "auto" || name == table.isa)) return &table.kernels();
   }
   return nullptr;
 }

@@ -254,8 +254,10 @@ void elementwise(benchmark::State& state, const Kernels* kernels, bool norm) {
   state.SetItemsProcessed(static_cast<std::int64_t>(state.iterations() * width));
 }
 
-void register_isa(const Kernels* kernels) {
-  const std::string isa(kernels->name);
+void register_isa(const UsableTable& table) {
+  const Kernels* kernels = table.kernels;
+  std::string isa(table.isa);
+  if (find_kernels(table.isa) != kernels) isa += "-plain";  // a table for CPUs with fewer features
   for (std::size_t f = 0; f < format_count; ++f) {
     const auto format = static_cast<Format>(f);
     const std::string name = isa + "/" + format_names[f];
@@ -300,9 +302,7 @@ void register_isa(const Kernels* kernels) {
 
 int main(int argc, char** argv) {
   benchmark::RegisterBenchmark("read", read_memory)->ThreadRange(1, 2)->UseRealTime();
-  for (const IsaInfo& isa : instruction_sets()) {
-    if (isa.available) register_isa(find_kernels(isa.name));
-  }
+  for (const UsableTable& table : usable_tables()) register_isa(table);
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
   benchmark::RunSpecifiedBenchmarks();

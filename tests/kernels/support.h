@@ -26,17 +26,17 @@ inline constexpr std::size_t index_of(Format format) {
 inline constexpr float infinity = std::numeric_limits<float>::infinity();
 inline constexpr float nan = std::numeric_limits<float>::quiet_NaN();
 
-// Calls `test` with the table of every instruction set but scalar; one this machine lacks is reported.
+// Calls `test` with every table but scalar's that this machine can use; an instruction set it lacks is
+// reported.
 template <class Test>
 void for_each_vector_isa(const Test& test) {
   for (const IsaInfo& isa : instruction_sets()) {
-    if (isa.name == "scalar") continue;
-    if (!isa.available) {
-      MESSAGE(std::string(isa.name) << ": skipped, this machine does not have it");
-      continue;
-    }
-    INFO("isa " << std::string(isa.name));
-    test(*find_kernels(isa.name));
+    if (!isa.available) MESSAGE(std::string(isa.name) << ": skipped, this machine does not have it");
+  }
+  for (const UsableTable& table : usable_tables()) {
+    if (table.isa == "scalar") continue;
+    INFO("isa " << std::string(table.isa) << " (" << table.features << ")");
+    test(*table.kernels);
   }
 }
 
