@@ -123,7 +123,7 @@ kernels::KvFormat kv_format(const RunOptions& options) {
 // What a run is made of, once everything is read and checked.
 struct Job {
   const RunOptions& options;
-  const Model& model;
+  Model& model;
   const Tokenizer* tokenizer;
   const Prompt& prompt;
   const kernels::Kernels& kernels;
@@ -206,6 +206,15 @@ void describe_times(const Job& job, const GenerateTimes& times) {
                 phase("decode", times.decoded_tokens, times.decode_seconds) + "\n");
 }
 
+void round_head(const Job& job, ThreadPool& pool) {
+  const RoundedHead head = job.model.round_head(pool, job.kernels);
+  if (!job.options.verbose) return;
+  write_message(head.bytes == 0 ? "lm_head   stored in 8 bits or less: kept as it is\n"
+                                : "lm_head   int8 group 32, " + format_bytes(head.bytes) +
+                                      " beside the checkpoint, relative RMS error " +
+                                      format_fixed(100 * head.relative_rms_error, 2) + " %\n");
+}
+
 Progress::Mode progress_mode(const RunOptions& options) {
   // Lines of the prompt's log-probabilities on the same terminal would be written over.
   const bool shares_terminal = options.echo && options.logprobs && is_terminal(1);
@@ -264,6 +273,7 @@ int run_job(const Job& job, const fs::path& folder) {
   ThreadPool pool(job.options.threads.value_or(default_thread_count()));
   check_memory(job);
   if (job.options.verbose) describe_job(job, folder, pool.size());
+  if (job.options.lm_head_int8) round_head(job, pool);
   int signal = 0;
   {
     const SignalFlag flag;
@@ -282,7 +292,7 @@ int run_job(const Job& job, const fs::path& folder) {
 int run_model(const RunOptions& options, const fs::path& folder, const std::optional<Tokenizer>& tokenizer) {
   const kernels::Kernels& kernels = choose_kernels(options.isa);
   const auto load_start = Clock::now();
-  const Model model = Model::open(folder);
+  Model model = Model::open(folder);
   const GenerationConfig defaults = read_generation_config(folder);
   const std::size_t context = context_limit(options, model.config());
   const double load_seconds = seconds_since(load_start);

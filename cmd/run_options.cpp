@@ -334,6 +334,20 @@ std::vector<Option> machine_options(RunOptions& o) {
            [&o](std::string_view value) {
              o.kv_format = parse_choice<kernels::KvFormat>(value, {kv_formats.begin(), kv_formats.end()});
            }},
+      {.name = "lm-head",
+       .value = "TYPE",
+       .argument = Option::Argument::text,
+       .group = group,
+       .brief = "output head as stored, or rounded to int8 at load",
+       .text = "The output head is read whole for every token. int8 rounds it at load, by groups of 32 columns: "
+               "half the bytes of bf16, in memory of its own; -v says how much and how large the error is.",
+       .fallback = "stored",
+       .choices = {"stored", "int8"},
+       .in_brief = false,
+       .set =
+           [&o](std::string_view value) {
+             o.lm_head_int8 = parse_choice<bool>(value, {{"stored", false}, {"int8", true}});
+           }},
   };
 }
 

@@ -45,6 +45,7 @@ struct RunOptions {
   std::string isa = "auto";
   std::optional<std::size_t> context;
   std::optional<kernels::KvFormat> kv_format;
+  bool lm_head_int8 = false;
 
   bool verbose = false;
   bool quiet = false;

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "checkpoint/quantized.h"
 #include "kernels/kernels.h"
 #include "model/architecture.h"
+#include "runtime/thread_pool.h"
 
 namespace baleen {
 
@@ -53,6 +55,12 @@ struct Inventory {
   std::uint64_t active_bytes = 0;       // of them read for one token (an embedding: its row)
 };
 
+// What rounding the output head did.
+struct RoundedHead {
+  std::uint64_t bytes = 0;             // that it takes in memory; 0: it was stored in 8 bits or less already
+  double relative_rms_error = 0;       // of its weights: sqrt(sum (w' - w)^2 / sum w^2)
+};
+
 class Model {
  public:
   // Opens a Hugging Face folder and checks every tensor that the architecture's table names. Throws Error
@@ -64,6 +72,9 @@ class Model {
   const Weights& global() const { return global_; }         // embeddings, final norm, head
   const std::vector<Layer>& layers() const { return layers_; }
   const std::vector<Inventory>& inventory() const { return inventory_; }
+  // Rounds the output head to int8, groups of 32 columns with a bf16 scale each, in memory of its own: half the
+  // bytes to read for every token. The embedding stays as it is, also where the two are one tensor.
+  RoundedHead round_head(ThreadPool&, const kernels::Kernels&);
   // KV cache of one token, all layers.
   std::uint64_t kv_bytes_per_token(kernels::KvFormat) const;
   std::size_t unused_tensors() const { return unused_tensors_; }  // in the files but not in the table: MTP layers
@@ -77,6 +88,7 @@ class Model {
   std::vector<Layer> layers_;
   std::vector<Inventory> inventory_;
   std::size_t unused_tensors_ = 0;
+  std::unique_ptr<std::byte[]> rounded_head_;
 };
 
 }  // namespace baleen

@@ -34,6 +34,9 @@ KvCache::KvCache(const KvLayout& layout, std::size_t layers, std::size_t context
     throw Error("no room for a KV cache of " + std::to_string(context) + " tokens (" +
                 std::to_string(layout.position_bytes * layers) + " bytes each); try a smaller --ctx");
   memory_ = static_cast<std::byte*>(memory);
+  // A layer of a short context would leave most of a huge page empty.
+  constexpr std::size_t huge_page = std::size_t{2} << 20;
+  if (layer_bytes_ >= 2 * huge_page) madvise(memory, layers * layer_bytes_, MADV_HUGEPAGE);
 }
 
 KvCache::~KvCache() { release(); }
