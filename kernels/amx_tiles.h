@@ -5,7 +5,7 @@
 // is computed beside it (Intel 64 SDM, volume 2, TDPBF16PS).
 //
 // For files compiled with AMX-TILE, AMX-BF16, AVX-512 and AVX512-BF16; everything is in an unnamed namespace
-// for the reason given in simd/rows.h. The intrinsics take the number of a tile as a literal.
+// for the reason given in simd/rows.h.
 #pragma once
 
 #include <immintrin.h>
@@ -39,6 +39,26 @@ inline void configure_tiles() {
 
 inline void release_tiles() {
   _tile_release();
+}
+
+// Tile instructions as functions of the number of a tile: the intrinsics want it literally, and those that
+// load do not tell g++ 12 that they read memory.
+template <int tile>
+[[gnu::always_inline]] inline void load_tile(const void* from, std::size_t stride = tile_row_bytes) {
+  asm volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(from), "r"(stride), "i"(tile) : "memory");
+}
+template <int tile>
+[[gnu::always_inline]] inline void store_tile(void* to, std::size_t stride = tile_row_bytes) {
+  asm volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(to), "r"(stride), "i"(tile) : "memory");
+}
+template <int tile>
+[[gnu::always_inline]] inline void zero_tile() {
+  asm volatile("tilezero %%tmm%c0" ::"i"(tile));
+}
+// c += a x b
+template <int c, int a, int b>
+[[gnu::always_inline]] inline void multiply_tiles() {
+  asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(c), "i"(a), "i"(b));
 }
 
 // 32 numbers as bf16, rounded to nearest even; denormals become zeros.
