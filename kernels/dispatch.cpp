@@ -1,12 +1,17 @@
 // Chooses a table: what the program was built with, less what CPU and operating system lack.
 #include "kernels/dispatch.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "kernels/tables.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #endif
 
 namespace baleen::kernels {
@@ -26,9 +31,9 @@ struct CpuidRegisters {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
 };
 
-CpuidRegisters cpuid(unsigned leaf) {
+CpuidRegisters cpuid(unsigned leaf, unsigned subleaf = 0) {
   CpuidRegisters r;
-  if (!__get_cpuid_count(leaf, 0, &r.eax, &r.ebx, &r.ecx, &r.edx)) return {};
+  if (!__get_cpuid_count(leaf, subleaf, &r.eax, &r.ebx, &r.ecx, &r.edx)) return {};
   return r;
 }
 
@@ -64,12 +69,37 @@ bool has_avx512() {
   return has_avx2() && has_all(saved_state(), 0xe6) && has_all(cpuid(7).ebx, f | dq | bw | vl);
 }
 
+// Linux gives a process the tiles' 8 KB of state for each thread only if it asks for it: arch_prctl's
+// ARCH_REQ_XCOMP_PERM for feature 18, the tiles' data (Documentation/arch/x86/xstate.rst).
+bool may_use_tiles() {
+#if defined(__linux__)
+  constexpr long request_permission = 0x1023;
+  constexpr long tile_data = 18;
+  return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+#else
+  return false;
+#endif
+}
+
+bool has_amx() {
+  constexpr std::uint64_t tile_state = 3u << 17;  // configuration and data
+  constexpr unsigned vbmi = 1u << 1;
+  constexpr unsigned amx_bf16 = 1u << 22;
+  constexpr unsigned amx_tile = 1u << 24;
+  constexpr unsigned avx512_bf16 = 1u << 5;
+  return has_avx512() && has_all(saved_state(), tile_state) && has_all(cpuid(7).ecx, vbmi) &&
+         has_all(cpuid(7).edx, amx_bf16 | amx_tile) && has_all(cpuid(7, 1).eax, avx512_bf16) &&
+         may_use_tiles();
+}
+
 #endif
 
 // Best first; asked for once.
 std::span<const Table> tables() {
   static const Table list[] = {
 #if defined(__x86_64__)
+    {amx_kernels, "amx", has_amx(),
+     "amx_tile amx_bf16 avx512f avx512bw avx512dq avx512vl avx512_bf16 avx512_vbmi"},
     {avx512_kernels, "avx512", has_avx512(), "avx512f avx512bw avx512dq avx512vl"},
     {avx2_kernels, "avx2", has_avx2(), "avx2 fma f16c"},
 #endif
@@ -113,7 +143,7 @@ const Kernels* find_kernels(std::string_view name) {
 }
 
 std::size_t matmul_scratch(std::size_t cols) {
-  return scratch_align + scratch_rows * padded(cols) + scratch_sums;
+  return std::max(scratch_align + scratch_rows * padded(cols) + scratch_sums, amx_scratch(cols));
 }
 
 std::size_t attention_scratch(std::size_t queries, std::size_t k_dim, std::size_t v_dim) {

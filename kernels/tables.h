@@ -9,6 +9,7 @@ namespace baleen::kernels {
 const Kernels& scalar_kernels();
 const Kernels& avx2_kernels();
 const Kernels& avx512_kernels();
+const Kernels& amx_kernels();
 
 // Widened rows of a matrix that a matmul holds in scratch at a time, for the largest instruction set.
 inline constexpr std::size_t scratch_rows = 16;
@@ -20,8 +21,16 @@ inline constexpr std::size_t scratch_tokens = 6;
 // The lane sums of scratch_rows rows and scratch_tokens tokens.
 inline constexpr std::size_t scratch_sums = scratch_rows * scratch_tokens * scratch_align;
 
+// Floats of amx's two blocks of widened weights and of its sums, all in whole cache lines.
+inline constexpr std::size_t amx_block_floats = 32768;
+
 constexpr std::size_t padded(std::size_t width) {
   return (width + scratch_align - 1) / scratch_align * scratch_align;
+}
+
+// Floats for 32 rows of bf16 and one of float32, all padded to the 32 columns of a tile, and amx's blocks.
+constexpr std::size_t amx_scratch(std::size_t cols) {
+  return scratch_align + amx_block_floats + 17 * ((cols + 31) / 32 * 32);
 }
 
 // Rows of float32 that begin at multiples of pack_align.

@@ -1,0 +1,627 @@
+// AMX: prompts' products on tiles of bf16. Everything else is AVX-512's.
+//
+// A weight is widened to bf16 with its scale folded in, an activation is rounded to bf16 when it is packed;
+// float32 sums run over k in ascending order. Weights are the left operand, so their tiles are rows of the
+// matrix as they come and only the activations, packed once for all rows, need pairs of k side by side.
+//
+// A block of rows and columns is widened into tiles one after the other in memory: rows taken straight from a
+// mapping lie 4,096 bytes or a multiple apart, in one set of the first-level cache. Sums wait in memory while
+// the next block of columns is widened. Widening goes on beside the products, row by row, because a tile
+// product takes 16 cycles of its own unit and leaves the others idle.
+#include <cstring>
+
+#include "kernels/amx_tiles.h"
+#include "kernels/tables.h"
+
+namespace baleen::kernels {
+namespace {
+
+// Rows and columns that are widened at a time, tokens whose sums are kept: 32 rows and 32 tokens of a block
+// fill 32 KB of the first-level cache's 48.
+constexpr std::size_t block_rows = 64;
+constexpr std::size_t block_cols = 256;
+constexpr std::size_t block_slots = 16;
+constexpr std::size_t block_steps = block_cols / tile_cols;
+constexpr std::size_t block_bytes = block_rows * block_cols * 2;
+static_assert(amx_block_floats * sizeof(float) ==
+              2 * block_bytes + block_rows / tile_rows * block_slots * tile_bytes);
+
+constexpr std::size_t smaller(std::size_t a, std::size_t b) {
+  return a < b ? a : b;
+}
+constexpr std::size_t quotient_up(std::size_t a, std::size_t b) {
+  return (a + b - 1) / b;
+}
+
+// ---- Activations: a slot is 16 tokens, one tile for each 32 columns.
+
+std::size_t slot_bytes(std::size_t cols) {
+  return quotient_up(cols, tile_cols) * tile_bytes;
+}
+
+// Numbers [0, count) of 32 that begin at x.
+__m512i load_activations(const float* x, std::size_t count) {
+  const auto mask = static_cast<__mmask32>((std::uint64_t{1} << count) - 1);
+  const __m512 first = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), x);
+  const __m512 second = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask >> 16), x + 16);
+  return to_bf16(first, second);
+}
+
+void pack(const PackArgs& a) {
+  for (std::size_t t = 0; t < a.tokens; t += tile_rows) {
+    std::byte* slot = a.packed + t / tile_rows * slot_bytes(a.cols);
+    const std::size_t tokens = smaller(tile_rows, a.tokens - t);
+    for (std::size_t c = a.col_begin; c < a.col_end; c += tile_cols) {
+      const std::size_t cols = smaller(tile_cols, a.col_end - c);
+      __m512i rows[tile_rows];
+      for (std::size_t i = 0; i < tile_rows; ++i) {
+        const std::size_t row = i >= tokens ? 0 : a.x_rows ? a.x_rows[t + i] : t + i;
+        const float* x = a.x + row * a.x_stride + c - a.col_begin;
+        rows[i] = load_activations(x, i < tokens ? cols : 0);
+      }
+      transpose_16x16(rows, rows);
+      std::byte* tile = slot + c / tile_cols * tile_bytes;
+      for (std::size_t i = 0; i < tile_rows; ++i) _mm512_store_si512(tile + i * tile_row_bytes, rows[i]);
+    }
+  }
+}
+
+constexpr Packing packing = {.slot_tokens = tile_rows, .slot_bytes = slot_bytes, .pack = pack};
+
+// ---- Products.
+
+// Two tiles of rows and one to three slots over some steps of k.
+struct TileProduct {
+  const std::byte* a = nullptr;  // tiles of 16 rows, one for each step
+  std::size_t a_next = 0;        // bytes from them to those of the next 16 rows
+  const std::byte* b = nullptr;  // packed tokens, one tile for each step
+  std::size_t b_next = 0;        // bytes to the next slot's
+  std::byte* c = nullptr;        // sums, a tile for each slot
+  std::size_t c_next = 0;        // bytes to the next 16 rows'
+  std::size_t steps = 0;
+  bool first = false;  // sums begin at zero
+};
+
+// Six sums, a tile of rows and one of tokens fill the registers for three slots; for two, both operands are
+// loaded once a step. meanwhile() is called once a step.
+template <int S, class Work>
+void multiply_tiles(const TileProduct& p, Work& meanwhile) {
+  static_assert(S >= 1 && S <= 3);
+  const auto each_sum = [&](const auto& f) __attribute__((always_inline)) {
+    f.template operator()<0>(p.c);
+    f.template operator()<S>(p.c + p.c_next);
+    if constexpr (S > 1) {
+      f.template operator()<1>(p.c + tile_bytes);
+      f.template operator()<S + 1>(p.c + p.c_next + tile_bytes);
+    }
+    if constexpr (S > 2) {
+      f.template operator()<2>(p.c + 2 * tile_bytes);
+      f.template operator()<S + 2>(p.c + p.c_next + 2 * tile_bytes);
+    }
+  };
+  if (p.first) {
+    each_sum([]<int tile>(const std::byte*) { zero_tile<tile>(); });
+  } else {
+    each_sum([]<int tile>(const std::byte* c) { load_tile<tile>(c); });
+  }
+  for (std::size_t step = 0; step < p.steps; ++step) {
+    const std::byte* a = p.a + step * tile_bytes;
+    const std::byte* b = p.b + step * tile_bytes;
+    if constexpr (S == 3) {
+      load_tile<6>(a);
+      load_tile<7>(b);
+      multiply_tiles<0, 6, 7>();
+      load_tile<7>(b + p.b_next);
+      multiply_tiles<1, 6, 7>();
+      load_tile<7>(b + 2 * p.b_next);
+      multiply_tiles<2, 6, 7>();
+      load_tile<6>(a + p.a_next);
+      multiply_tiles<5, 6, 7>();
+      load_tile<7>(b);
+      multiply_tiles<3, 6, 7>();
+      load_tile<7>(b + p.b_next);
+      multiply_tiles<4, 6, 7>();
+    } else {
+      load_tile<4>(a);
+      load_tile<6>(b);
+      load_tile<5>(a + p.a_next);
+      multiply_tiles<0, 4, 6>();
+      if constexpr (S == 2) load_tile<7>(b + p.b_next);
+      multiply_tiles<S, 5, 6>();
+      if constexpr (S == 2) multiply_tiles<1, 4, 7>();
+      if constexpr (S == 2) multiply_tiles<3, 5, 7>();
+    }
+    meanwhile();
+  }
+  each_sum([]<int tile>(std::byte* c) { store_tile<tile>(c); });
+}
+
+// Two tiles of rows and any number of slots.
+template <class Work>
+void multiply_slots(TileProduct p, std::size_t slots, Work& meanwhile) {
+  while (slots > 0) {
+    const std::size_t count = slots == 1 ? 1 : slots == 3 ? 3 : 2;
+    if (count == 1) multiply_tiles<1>(p, meanwhile);
+    if (count == 2) multiply_tiles<2>(p, meanwhile);
+    if (count == 3) multiply_tiles<3>(p, meanwhile);
+    slots -= count;
+    p.b += count * p.b_next;
+    p.c += count * tile_bytes;
+  }
+}
+
+// Sums of 16 rows and 16 tokens to out[t][r] for those rows and tokens that there are.
+void write_sums(const std::byte* sums, std::size_t rows, std::size_t tokens, float* out, std::size_t stride) {
+  __m512i lines[tile_rows];
+  for (std::size_t r = 0; r < tile_rows; ++r) lines[r] = _mm512_load_si512(sums + r * tile_row_bytes);
+  transpose_16x16(lines, lines);
+  const auto mask = static_cast<__mmask16>((1u << rows) - 1);
+  for (std::size_t t = 0; t < tokens; ++t) _mm512_mask_storeu_epi32(out + t * stride, mask, lines[t]);
+}
+
+// ---- Weights, widened.
+
+// The first `count` of 32 numbers in memory.
+template <Format format>
+__m512i load_plain(const std::byte* p, std::size_t count) {
+  const auto mask = static_cast<__mmask32>((std::uint64_t{1} << count) - 1);
+  const auto low = static_cast<__mmask16>(mask);
+  const auto high = static_cast<__mmask16>(mask >> 16);
+  if constexpr (format == Format::bf16) {
+    return _mm512_maskz_loadu_epi16(mask, p);
+  } else if constexpr (format == Format::f16) {
+    return to_bf16(_mm512_cvtph_ps(_mm256_maskz_loadu_epi16(low, p)),
+                   _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(high, p + 32)));
+  } else {
+    return to_bf16(_mm512_maskz_loadu_ps(low, p), _mm512_maskz_loadu_ps(high, p + 64));
+  }
+}
+
+// The first `count` of 16 numbers in memory, as float32.
+__m512 load_scales(Format format, const std::byte* p, std::size_t count) {
+  const auto mask = static_cast<__mmask16>((1u << count) - 1);
+  if (format == Format::f32) return _mm512_maskz_loadu_ps(mask, p);
+  const __m256i bits = _mm256_maskz_loadu_epi16(mask, p);
+  if (format == Format::f16) return _mm512_cvtph_ps(bits);
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+}
+
+constexpr std::size_t scale_bytes(Format format) {
+  return format == Format::f32 ? 4 : 2;
+}
+
+// A Widener<format> turns stored values into tiles:
+//   suits(m)               whether it can do so for this matrix; else widen_any_row must
+//   columns(begin, end)    the columns that follow, [begin, end), at most block_cols from a multiple of them
+//   row(row, tiles)        puts these columns of a row into the 64 bytes at tiles, tiles + tile_bytes, ...
+template <Format format>
+class Widener {  // f32, f16, bf16
+ public:
+  static bool suits(const Matrix&) { return true; }
+  static constexpr std::size_t value_bits = format == Format::f32 ? 32 : 16;
+  explicit Widener(const Matrix& m) : m_(m) {}
+  void columns(std::size_t begin, std::size_t end) {
+    begin_ = begin;
+    end_ = end;
+  }
+  void row(std::size_t row, std::byte* tiles) const {
+    constexpr std::size_t bytes = value_bits / 8;
+    const std::byte* values = m_.values + row * m_.row_bytes;
+    std::size_t c = begin_;
+    for (; c + tile_cols <= end_; c += tile_cols, tiles += tile_bytes) {
+      _mm512_store_si512(tiles, load_plain<format>(values + c * bytes, tile_cols));
+    }
+    if (c < end_) _mm512_store_si512(tiles, load_plain<format>(values + c * bytes, end_ - c));
+  }
+
+ private:
+  const Matrix& m_;
+  std::size_t begin_ = 0;
+  std::size_t end_ = 0;
+};
+
+// A code is looked up among the weights of all 128 magnitudes, low and high bytes apart; the sign is flipped
+// after. Rows of a block of scales share the tables.
+template <>
+class Widener<Format::fp8_e4m3> {
+ public:
+  static constexpr std::size_t value_bits = 8;
+  static bool suits(const Matrix& m) { return m.cols % 64 == 0 && m.scales && m.block_cols % 64 == 0; }
+  explicit Widener(const Matrix& m) : m_(m) {}
+  void columns(std::size_t begin, std::size_t end) {
+    begin_ = begin;
+    end_ = end;
+    scale_row_ = SIZE_MAX;
+  }
+  void row(std::size_t row, std::byte* tiles) {
+    if (row / m_.block_rows != scale_row_) {
+      scale_row_ = row / m_.block_rows;
+      for (std::size_t c = begin_; c < end_; c += 64)
+        make_tables(c / m_.block_cols, tables_[(c - begin_) / 64]);
+    }
+    const std::byte* values = m_.values + row * m_.row_bytes;
+    // Unpacking works within 128 bits: first columns 0 to 31, then 32 to 63.
+    const __m512i halves = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
+    const __m512i sign = _mm512_set1_epi8(-128);
+    for (std::size_t c = begin_; c < end_; c += 64, tiles += 2 * tile_bytes) {
+      const Tables& t = tables_[(c - begin_) / 64];
+      const __m512i codes = _mm512_permutexvar_epi64(halves, _mm512_loadu_si512(values + c));
+      const __m512i low = _mm512_permutex2var_epi8(t.low[0], codes, t.low[1]);
+      const __m512i magnitude = _mm512_permutex2var_epi8(t.high[0], codes, t.high[1]);
+      const __m512i high =
+          _mm512_ternarylogic_epi64(magnitude, codes, sign, 0x78);  // magnitude ^ (codes & sign)
+      _mm512_store_si512(tiles, _mm512_unpacklo_epi8(low, high));
+      _mm512_store_si512(tiles + tile_bytes, _mm512_unpackhi_epi8(low, high));
+    }
+  }
+
+ private:
+  struct Tables {
+    __m512i low[2];
+    __m512i high[2];
+  };
+
+  // Weights of magnitudes [begin, begin + 32). Shifted into place a code's exponent and mantissa are a f16, a
+  // subnormal one or not, of 2^-8 its value; only the code of all ones must be made NaN.
+  static __m512i weights(int begin, __m512 scale) {
+    const __m512i low = _mm512_add_epi32(
+        _mm512_set1_epi32(begin), _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+    const auto widen = [&](__m512i codes) {
+      const __m256i f16 = _mm512_cvtepi32_epi16(_mm512_slli_epi32(codes, 7));
+      const __m512 value = _mm512_mul_ps(_mm512_cvtph_ps(f16), _mm512_set1_ps(256));
+      const __mmask16 nan = _mm512_cmpeq_epi32_mask(codes, _mm512_set1_epi32(127));
+      return _mm512_mul_ps(_mm512_mask_mov_ps(value, nan, _mm512_set1_ps(__builtin_nanf(""))), scale);
+    };
+    return to_bf16(widen(low), widen(_mm512_add_epi32(low, _mm512_set1_epi32(16))));
+  }
+
+  void make_tables(std::size_t scale_col, Tables& t) const {
+    const std::byte* at = m_.scales + (scale_row_ * m_.scale_cols + scale_col) * scale_bytes(m_.scale_format);
+    const __m512 scale = _mm512_broadcastss_ps(_mm512_castps512_ps128(load_scales(m_.scale_format, at, 1)));
+    for (int half = 0; half < 2; ++half) {
+      const __m512i first = weights(64 * half, scale);
+      const __m512i second = weights(64 * half + 32, scale);
+      const auto join = [](__m256i a, __m256i b) {
+        return _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1);
+      };
+      t.low[half] = join(_mm512_cvtepi16_epi8(first), _mm512_cvtepi16_epi8(second));
+      t.high[half] = join(_mm512_cvtepi16_epi8(_mm512_srli_epi16(first, 8)),
+                          _mm512_cvtepi16_epi8(_mm512_srli_epi16(second, 8)));
+    }
+  }
+
+  const Matrix& m_;
+  std::size_t begin_ = 0;
+  std::size_t end_ = 0;
+  std::size_t scale_row_ = SIZE_MAX;
+  Tables tables_[block_cols / 64];
+};
+
+// The scales of each 32 columns.
+class GroupScales {
+ public:
+  static bool suits(const Matrix& m) {
+    return m.cols % tile_cols == 0 && m.scales && !m.zeros && !m.group_index && m.block_cols % tile_cols == 0;
+  }
+  explicit GroupScales(const Matrix& m) : m_(m) {}
+  void columns(std::size_t begin, std::size_t end) {
+    group_ = begin / m_.block_cols;
+    count_ = (end - 1) / m_.block_cols - group_ + 1;
+    alignas(64) std::int32_t of_step[16] = {};
+    for (std::size_t c = begin; c < end; c += tile_cols) {
+      of_step[(c - begin) / tile_cols] = static_cast<std::int32_t>(c / m_.block_cols - group_);
+    }
+    of_step_ = _mm512_load_si512(of_step);
+  }
+  void row(std::size_t row, float* scales) const {
+    const std::byte* at = m_.scales + (row * m_.scale_cols + group_) * scale_bytes(m_.scale_format);
+    const __m512 stored = load_scales(m_.scale_format, at, count_);
+    _mm512_store_ps(scales, _mm512_permutexvar_ps(of_step_, stored));
+  }
+
+ private:
+  const Matrix& m_;
+  std::size_t group_ = 0;
+  std::size_t count_ = 0;
+  __m512i of_step_ = {};
+};
+static_assert(block_steps <= 16);
+
+template <>
+class Widener<Format::int8> {
+ public:
+  static constexpr std::size_t value_bits = 8;
+  static bool suits(const Matrix& m) { return GroupScales::suits(m) && m.block_rows == 1; }
+  explicit Widener(const Matrix& m) : m_(m), scales_(m) {}
+  void columns(std::size_t begin, std::size_t end) {
+    begin_ = begin;
+    end_ = end;
+    scales_.columns(begin, end);
+  }
+  void row(std::size_t row, std::byte* tiles) const {
+    alignas(64) float scales[16];
+    scales_.row(row, scales);
+    const std::byte* values = m_.values + row * m_.row_bytes;
+    for (std::size_t c = begin_; c < end_; c += tile_cols, tiles += tile_bytes) {
+      const __m512 scale = _mm512_set1_ps(scales[(c - begin_) / tile_cols]);
+      const __m512 offset = _mm512_mul_ps(scale, _mm512_set1_ps(-128));
+      const auto widen = [&](const std::byte* at) {
+        const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+        return _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(codes)), scale, offset);
+      };
+      _mm512_store_si512(tiles, to_bf16(widen(values + c), widen(values + c + 16)));
+    }
+  }
+
+ private:
+  const Matrix& m_;
+  GroupScales scales_;
+  std::size_t begin_ = 0;
+  std::size_t end_ = 0;
+};
+
+// The 16 weights of a group are a table that codes are looked up in, two groups to a register.
+template <>
+class Widener<Format::int4> {
+ public:
+  static constexpr std::size_t value_bits = 4;
+  static bool suits(const Matrix& m) { return GroupScales::suits(m) && m.block_rows == 1; }
+  explicit Widener(const Matrix& m) : m_(m), scales_(m) {}
+  void columns(std::size_t begin, std::size_t end) {
+    begin_ = begin;
+    end_ = end;
+    scales_.columns(begin, end);
+  }
+  void row(std::size_t row, std::byte* tiles) const {
+    alignas(64) float scales[16];
+    scales_.row(row, scales);
+    const std::byte* values = m_.values + row * m_.row_bytes;
+    const __m512 codes = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
+    const __m512i low_bits = _mm512_set1_epi16(15);
+    const __m512i second_group = _mm512_set1_epi16(16);
+    for (std::size_t c = begin_; c < end_; c += 2 * tile_cols, tiles += 2 * tile_bytes) {
+      const float* scale = scales + (c - begin_) / tile_cols;
+      const __m512i weights = to_bf16(_mm512_mul_ps(codes, _mm512_set1_ps(scale[0])),
+                                      _mm512_mul_ps(codes, _mm512_set1_ps(scale[1])));
+      const __m512i first = _mm512_and_si512(nibbles(values + c / 2), low_bits);
+      _mm512_store_si512(tiles, _mm512_permutexvar_epi16(first, weights));
+      if (c + tile_cols == end_) break;
+      // (nibbles & low_bits) | second_group
+      const __m512i second =
+          _mm512_ternarylogic_epi64(nibbles(values + c / 2 + 16), low_bits, second_group, 0xea);
+      _mm512_store_si512(tiles + tile_bytes, _mm512_permutexvar_epi16(second, weights));
+    }
+  }
+
+ private:
+  // 32 codes, each in the low bits of a word: byte i goes to words 2i and 2i + 1 and is shifted in the
+  // latter.
+  static __m512i nibbles(const std::byte* p) {
+    const __m512i bytes = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    const __m512i twice = _mm512_setr_epi32(
+        0x00000000, 0x01010101, 0x02020202, 0x03030303, 0x04040404, 0x05050505, 0x06060606, 0x07070707,
+        0x08080808, 0x09090909, 0x0a0a0a0a, 0x0b0b0b0b, 0x0c0c0c0c, 0x0d0d0d0d, 0x0e0e0e0e, 0x0f0f0f0f);
+    return _mm512_srlv_epi16(_mm512_shuffle_epi8(bytes, twice), _mm512_set1_epi32(4 << 16));
+  }
+
+  const Matrix& m_;
+  GroupScales scales_;
+  std::size_t begin_ = 0;
+  std::size_t end_ = 0;
+};
+
+// ---- A matrix.
+
+// The parts of scratch.
+struct Scratch {
+  std::byte* sums;     // [block_rows / 16][block_slots] tiles
+  std::byte* blocks;   // two blocks of widened weights
+  std::byte* widened;  // where rows are widened whole: 32 of them, and one of float32
+  explicit Scratch(float* scratch) {
+    const auto past = reinterpret_cast<std::uintptr_t>(scratch) % tile_row_bytes;
+    sums = reinterpret_cast<std::byte*>(scratch) + (past ? tile_row_bytes - past : 0);
+    blocks = sums + block_rows / tile_rows * block_slots * tile_bytes;
+    widened = blocks + 2 * block_bytes;
+  }
+};
+
+// Where the line of a row is in the tiles of a block.
+constexpr std::size_t row_in_tiles(std::size_t row, std::size_t steps) {
+  return row / tile_rows * steps * tile_bytes + row % tile_rows * tile_row_bytes;
+}
+
+// Sums of a block to out, its rows from `row` and its tokens from `token` on.
+void write_block(const MatmulArgs& a, const std::byte* sums, std::size_t row, std::size_t rows,
+                 std::size_t token, std::size_t tokens) {
+  for (std::size_t r = 0; r < rows; r += tile_rows) {
+    for (std::size_t t = 0; t < tokens; t += tile_rows) {
+      write_sums(sums + (r / tile_rows * block_slots + t / tile_rows) * tile_bytes,
+                 smaller(tile_rows, rows - r), smaller(tile_rows, tokens - t),
+                 a.out + (token + t) * a.out_stride + row + r - a.row_begin, a.out_stride);
+    }
+  }
+}
+
+// Any matrix: 32 rows are widened whole, through float32, then multiplied.
+void multiply_any(const MatmulArgs& a) {
+  const Matrix& m = *a.matrix;
+  const Scratch scratch(a.scratch);
+  const std::size_t steps = quotient_up(m.cols, tile_cols);
+  float* row_floats = reinterpret_cast<float*>(scratch.widened + 2 * steps * tile_bytes);
+  const auto idle = [] {};
+  configure_tiles();
+  for (std::size_t row = a.row_begin; row < a.row_end; row += 2 * tile_rows) {
+    const std::size_t rows = smaller(2 * tile_rows, a.row_end - row);
+    for (std::size_t r = 0; r < rows; ++r) {
+      avx512_kernels().widen_row[static_cast<std::size_t>(m.format)](m, row + r, row_floats);
+      std::byte* tiles = scratch.widened + row_in_tiles(r, steps);
+      for (std::size_t c = 0; c < m.cols; c += tile_cols, tiles += tile_bytes) {
+        _mm512_store_si512(tiles, load_activations(row_floats + c, smaller(tile_cols, m.cols - c)));
+      }
+    }
+    for (std::size_t t = 0; t < a.tokens; t += block_slots * tile_rows) {
+      const std::size_t tokens = smaller(block_slots * tile_rows, a.tokens - t);
+      const TileProduct product = {.a = scratch.widened,
+                                   .a_next = steps * tile_bytes,
+                                   .b = a.packed + t / tile_rows * slot_bytes(m.cols),
+                                   .b_next = slot_bytes(m.cols),
+                                   .c = scratch.sums,
+                                   .c_next = block_slots * tile_bytes,
+                                   .steps = steps,
+                                   .first = true};
+      multiply_slots(product, quotient_up(tokens, tile_rows), idle);
+      write_block(a, scratch.sums, row, rows, t, tokens);
+    }
+  }
+  release_tiles();
+}
+
+// A block of a matrix: rows from `row` on and columns [begin, end).
+struct Block {
+  std::size_t row;
+  std::size_t rows;
+  std::size_t begin;
+  std::size_t end;
+  std::size_t steps() const { return quotient_up(end - begin, tile_cols); }
+};
+
+// The blocks of rows [row_begin, row_end) in the order of work: along the columns first.
+Block block_at(const MatmulArgs& a, std::size_t i) {
+  const std::size_t across = quotient_up(a.matrix->cols, block_cols);
+  const std::size_t row = a.row_begin + i / across * block_rows;
+  const std::size_t begin = i % across * block_cols;
+  return {row, row < a.row_end ? smaller(block_rows, a.row_end - row) : 0, begin,
+          smaller(begin + block_cols, a.matrix->cols)};
+}
+
+// Widens the rows of a block, a few at each call, while the block before it is multiplied.
+template <Format format>
+class BlockWidener {
+ public:
+  explicit BlockWidener(const MatmulArgs& a) : a_(a), widener_(*a.matrix) {}
+
+  // Begins with block i, to be spread over `calls` calls.
+  void begin(std::size_t i, std::byte* tiles, std::size_t calls) {
+    block_ = block_at(a_, i);
+    after_ = block_at(a_, i + 1);
+    tiles_ = tiles;
+    done_ = 0;
+    due_ = 0;
+    calls_ = calls;
+    if (block_.rows > 0) widener_.columns(block_.begin, block_.end);
+  }
+  void operator()() {
+    due_ += block_.rows;
+    for (; due_ >= calls_; due_ -= calls_) widen_next();
+  }
+  void finish() {
+    while (done_ < block_.rows) widen_next();
+  }
+
+ private:
+  [[gnu::noinline]] void widen_next() {
+    prefetch(after_.row + done_);
+    widener_.row(block_.row + done_, tiles_ + row_in_tiles(done_, block_steps));
+    ++done_;
+  }
+
+  // The part of this row in the block after this one; where the call's rows end, of rows that the next call
+  // is likely to begin with.
+  void prefetch(std::size_t row) const {
+    const Matrix& m = *a_.matrix;
+    if (row >= m.rows) return;
+    const std::byte* values = m.values + row * m.row_bytes;
+    for (std::size_t b = after_.begin * Widener<format>::value_bits / 8;
+         b < after_.end * Widener<format>::value_bits / 8; b += 64) {
+      __builtin_prefetch(values + b);
+    }
+  }
+
+  const MatmulArgs& a_;
+  Widener<format> widener_;
+  Block block_ = {};
+  Block after_ = {};
+  std::byte* tiles_ = nullptr;
+  std::size_t done_ = 0;
+  std::size_t due_ = 0;
+  std::size_t calls_ = 1;
+};
+
+template <Format format>
+void multiply(const MatmulArgs& a) {
+  const Matrix& m = *a.matrix;
+  if (a.row_begin == a.row_end || a.tokens == 0) return;
+  const Scratch scratch(a.scratch);
+  const std::size_t blocks =
+      quotient_up(a.row_end - a.row_begin, block_rows) * quotient_up(m.cols, block_cols);
+  BlockWidener<format> widener(a);
+  configure_tiles();
+  for (std::size_t t = 0; t < a.tokens; t += block_slots * tile_rows) {
+    const std::size_t tokens = smaller(block_slots * tile_rows, a.tokens - t);
+    const std::size_t slots = quotient_up(tokens, tile_rows);
+    widener.begin(0, scratch.blocks, 1);
+    widener.finish();
+    for (std::size_t i = 0; i < blocks; ++i) {
+      const Block block = block_at(a, i);
+      const std::size_t pairs = quotient_up(block.rows, 2 * tile_rows);
+      const std::size_t groups = slots == 1 ? 1 : slots / 2;
+      widener.begin(i + 1, scratch.blocks + (i + 1) % 2 * block_bytes, pairs * groups * block.steps());
+      TileProduct product = {
+          .a = scratch.blocks + i % 2 * block_bytes,
+          .a_next = block_steps * tile_bytes,
+          .b = a.packed + t / tile_rows * slot_bytes(m.cols) + block.begin / tile_cols * tile_bytes,
+          .b_next = slot_bytes(m.cols),
+          .c = scratch.sums,
+          .c_next = block_slots * tile_bytes,
+          .steps = block.steps(),
+          .first = block.begin == 0};
+      for (std::size_t pair = 0; pair < pairs; ++pair) {
+        multiply_slots(product, slots, widener);
+        product.a += 2 * product.a_next;
+        product.c += 2 * product.c_next;
+      }
+      widener.finish();
+      if (block.end == m.cols) write_block(a, scratch.sums, block.row, block.rows, t, tokens);
+    }
+  }
+  release_tiles();
+}
+
+template <Format format>
+const Matmul& matmul_of(const Matrix& m) {
+  static constexpr Matmul blocks = {&packing, multiply<format>};
+  static constexpr Matmul any = {&packing, multiply_any};
+  return Widener<format>::suits(m) ? blocks : any;
+}
+
+const Matmul& matmul(Path path, const Matrix& m) {
+  if (path != Path::batch) return avx512_kernels().matmul(path, m);
+  switch (m.format) {
+    case Format::f32:
+      return matmul_of<Format::f32>(m);
+    case Format::f16:
+      return matmul_of<Format::f16>(m);
+    case Format::bf16:
+      return matmul_of<Format::bf16>(m);
+    case Format::fp8_e4m3:
+      return matmul_of<Format::fp8_e4m3>(m);
+    case Format::int8:
+      return matmul_of<Format::int8>(m);
+    default:
+      return matmul_of<Format::int4>(m);
+  }
+}
+
+}  // namespace
+
+const Kernels& amx_kernels() {
+  static const Kernels table = [] {
+    Kernels kernels = avx512_kernels();
+    kernels.name = "amx";
+    kernels.matmul = matmul;
+    return kernels;
+  }();
+  return table;
+}
+
+}  // namespace baleen::kernels

@@ -1,0 +1,287 @@
+// Path::batch of every instruction set, which may round activations and weights to bf16: close to scalar, and
+// an output the same to the bit whichever rows and tokens are asked for with it.
+#include <numeric>
+
+#include "kernels/support.h"
+
+namespace baleen::kernels {
+namespace {
+
+constexpr float untouched = -12345.0f;
+
+// A product of the batch path. Activations are packed in ranges of columns, over memory full of NaN.
+struct BatchProduct {
+  const Matrix& m;
+  const std::vector<float>& x;
+  std::size_t stride;
+  std::vector<std::uint32_t> rows_of_x;  // one for each token
+  std::size_t row_begin = 0;
+  std::size_t row_end = m.rows;
+  std::size_t range = SIZE_MAX;  // columns packed at a time
+
+  // [tokens, row_end - row_begin]; nothing else is written
+  std::vector<float> run(const Kernels& kernels) const {
+    const Matmul& matmul = kernels.matmul(Path::batch, m);
+    const Packing& packing = *matmul.packing;
+    const std::size_t tokens = rows_of_x.size();
+    PackArgs pack{.x = x.data(),
+                  .x_stride = stride,
+                  .x_rows = rows_of_x.data(),
+                  .tokens = tokens,
+                  .cols = m.cols,
+                  .col_end = m.cols};
+    const PackedRows packed(packing, pack);
+    const std::size_t slots = (tokens + packing.slot_tokens - 1) / packing.slot_tokens;
+    std::memset(packed.data(), 0xff, slots * packing.slot_bytes(m.cols));
+    pack.packed = packed.data();
+    for (std::size_t c = 0; c < m.cols; c = pack.col_end) {
+      pack.col_begin = c;
+      pack.col_end = m.cols - c > range ? c + range : m.cols;
+      pack.x = x.data() + c;
+      packing.pack(pack);
+    }
+    const std::size_t width = row_end - row_begin;
+    const std::size_t out_stride = width + 3;
+    std::vector<float> wide(tokens * out_stride + 1, untouched);
+    std::vector<float> scratch(matmul_scratch(m.cols), nan);
+    matmul.multiply({.matrix = &m,
+                     .row_begin = row_begin,
+                     .row_end = row_end,
+                     .packed = packed.data(),
+                     .tokens = tokens,
+                     .out = wide.data() + 1,
+                     .out_stride = out_stride,
+                     .scratch = scratch.data()});
+    std::vector<float> out;
+    std::size_t written_elsewhere = wide[0] != untouched;
+    for (std::size_t i = 0; i < tokens * out_stride; ++i) {
+      if (i % out_stride < width) {
+        out.push_back(wide[i + 1]);
+      } else {
+        written_elsewhere += wide[i + 1] != untouched;
+      }
+    }
+    CHECK(written_elsewhere == 0);
+    return out;
+  }
+};
+
+std::vector<std::uint32_t> first_tokens(std::size_t count) {
+  std::vector<std::uint32_t> list(count);
+  std::iota(list.begin(), list.end(), 0u);
+  return list;
+}
+
+std::vector<float> scalar_row(const Matrix& m, std::size_t row) {
+  std::vector<float> w(m.cols);
+  scalar().widen_row[index_of(m.format)](m, row, w.data());
+  return w;
+}
+
+// Outputs of rows [row_begin, row_end) that are farther from the exact sum than rounding explains: weight and
+// activation to bf16, 2^-8 each; float32 sums of n products, n * 2^-24; a tile takes numbers, products and
+// sums below 2^-126 for zeros. A sum that is not finite has no error: it must be the same.
+std::size_t count_wrong(const BatchProduct& p, const std::vector<float>& out) {
+  const std::size_t width = p.row_end - p.row_begin;
+  const auto n = static_cast<double>(p.m.cols);
+  std::size_t wrong = out.size() != width * p.rows_of_x.size();
+  for (std::size_t r = 0; r < width; ++r) {
+    const auto w = scalar_row(p.m, p.row_begin + r);
+    for (std::size_t t = 0; t < p.rows_of_x.size(); ++t) {
+      const float* x = p.x.data() + p.rows_of_x[t] * p.stride;
+      double sum = 0, absolute = 0, flushed = 2 * n;
+      for (std::size_t c = 0; c < w.size(); ++c) {
+        const double product = static_cast<double>(w[c]) * x[c];
+        sum += product;
+        absolute += std::fabs(product);
+        flushed += std::fabs(w[c]) + std::fabs(x[c]);
+      }
+      const float got = out[t * width + r];
+      const double bound = absolute * (0x1p-7 + 0x1p-16 + 2 * n * 0x1p-24) + 0x1p-126 * flushed;
+      const bool close = std::fabs(got - sum) <= bound;
+      wrong += std::isfinite(sum) ? !close : !same(got, static_cast<float>(sum));
+    }
+  }
+  return wrong;
+}
+
+TEST_CASE("batch: close to scalar, every way of storing a matrix") {
+  constexpr std::size_t rows = 37;
+  for (const std::size_t cols : {5, 64, 77, 288, 320}) {
+    const auto x = random_floats(19 * (cols + 3), 1);
+    for (const Shape& shape : all_shapes(rows, cols)) {
+      const StoredMatrix m(shape, static_cast<unsigned>(cols));
+      const BatchProduct product{m.view, x, cols + 3, first_tokens(19)};
+      for_each_vector_isa([&](const Kernels& kernels) {
+        INFO(describe(shape));
+        CHECK(count_wrong(product, product.run(kernels)) == 0);
+      });
+    }
+  }
+}
+
+// One way for each kernel that there may be.
+std::vector<Shape> some_shapes(std::size_t rows, std::size_t cols) {
+  std::vector<Shape> shapes;
+  for (const Format format : all_formats) shapes.push_back({.format = format, .rows = rows, .cols = cols});
+  shapes.push_back({Format::fp8_e4m3, rows, cols, Format::f32, 128, 128});
+  shapes.push_back({Format::fp8_e4m3, rows, cols, Format::bf16, 24, 64});
+  for (const Format format : {Format::int8, Format::int4}) {
+    shapes.push_back({format, rows, cols, Format::bf16, 1, 32});
+    shapes.push_back({format, rows, cols, Format::f16, 1, 96});
+    shapes.push_back({format, rows, cols, Format::f32, 1, cols});
+    shapes.push_back({format, rows, cols, Format::f32, 1, 128, true});
+    shapes.push_back({format, rows, cols, Format::bf16, 1, 32, true, true});
+  }
+  return shapes;
+}
+
+TEST_CASE("batch: widths around tiles and blocks of columns") {
+  for (const std::size_t cols : {1, 31, 32, 33, 63, 96, 192, 255, 256, 257, 416, 512, 544, 576, 832, 1056}) {
+    const auto x = random_floats(35 * cols, static_cast<unsigned>(cols));
+    for (const Shape& shape : some_shapes(33, cols)) {
+      const StoredMatrix m(shape, static_cast<unsigned>(cols));
+      const BatchProduct product{m.view, x, cols, first_tokens(35)};
+      for_each_vector_isa([&](const Kernels& kernels) {
+        INFO(describe(shape));
+        CHECK(count_wrong(product, product.run(kernels)) == 0);
+      });
+    }
+  }
+}
+
+TEST_CASE("batch: an output does not depend on the rows, tokens and ranges of columns that come together") {
+  constexpr std::size_t rows = 147;
+  constexpr std::size_t cols = 352;
+  constexpr std::size_t tokens = 300;
+  const auto x = random_floats(tokens * cols, 1);
+  for (const Shape& shape : some_shapes(rows, cols)) {
+    const StoredMatrix m(shape, 2);
+    const BatchProduct everything{m.view, x, cols, first_tokens(tokens)};
+    for_each_vector_isa([&](const Kernels& kernels) {
+      INFO(describe(shape));
+      const auto all = everything.run(kernels);
+      const auto count_different = [&](const BatchProduct& part) {
+        const auto out = part.run(kernels);
+        const std::size_t width = part.row_end - part.row_begin;
+        std::size_t different = out.size() != width * part.rows_of_x.size();
+        for (std::size_t i = 0; i < out.size(); ++i) {
+          const std::size_t row = part.row_begin + i % width;
+          different += !same(out[i], all[part.rows_of_x[i / width] * rows + row]);
+        }
+        return different;
+      };
+      std::size_t different = 0;
+      for (std::size_t n = 1; n <= 40; ++n) {
+        different += count_different({m.view, x, cols, first_tokens(n), n % 7 * 16, n % 7 * 16 + 9});
+      }
+      const std::vector<std::uint32_t> gathered = {299, 0, 7,   7,   3, 256, 255, 31,  16,  15,
+                                                   1,   2, 130, 131, 4, 5,   6,   200, 201, 17};
+      for (const auto& [begin, end] :
+           {std::pair{0, 147}, {0, 1}, {3, 40}, {64, 128}, {63, 65}, {100, 147}, {146, 147}}) {
+        different += count_different(
+            {m.view, x, cols, gathered, static_cast<std::size_t>(begin), static_cast<std::size_t>(end)});
+      }
+      for (const std::size_t range : {32, 96, 320}) {
+        different += count_different({m.view, x, cols, gathered, 0, 20, range});
+      }
+      CHECK(different == 0);
+    });
+  }
+}
+
+// Token c is the unit vector of column c: out is the weights themselves, each rounded once.
+TEST_CASE("batch: every fp8 and integer code") {
+  constexpr std::size_t cols = 256;
+  std::vector<float> x(cols * cols);
+  for (std::size_t c = 0; c < cols; ++c) x[c * cols + c] = 1;
+  const Shape shapes[] = {{Format::fp8_e4m3, 16, cols, Format::f32, 128, 128},
+                          {Format::fp8_e4m3, 16, cols},
+                          {Format::int8, 16, cols, Format::bf16, 1, 32},
+                          {Format::int8, 16, cols, Format::f16, 1, 128, true},
+                          {Format::int4, 16, cols, Format::f32, 1, 64},
+                          {Format::int4, 16, cols, Format::bf16, 1, 32, true}};
+  for (const Shape& shape : shapes) {
+    StoredMatrix m(shape, 1);
+    for (std::size_t i = 0; i < m.values.size(); ++i) m.values.data()[i] = static_cast<std::byte>(i);
+    if (shape.format == Format::fp8_e4m3) {
+      for (std::size_t i = 0; i < m.values.size(); ++i) {
+        // NaN times a zero would reach every token.
+        if ((m.values.data()[i] & std::byte{0x7f}) == std::byte{0x7f}) m.values.data()[i] = std::byte{0x80};
+      }
+      if (shape.block_cols) put_number(Format::f32, -0.3f, m.scales.data() + 4);
+    }
+    for_each_vector_isa([&](const Kernels& kernels) {
+      INFO(describe(shape));
+      const auto out = BatchProduct{m.view, x, cols, first_tokens(cols)}.run(kernels);
+      std::size_t wrong = 0;
+      for (std::size_t r = 0; r < 16; ++r) {
+        const auto w = scalar_row(m.view, r);
+        for (std::size_t c = 0; c < cols; ++c) {
+          wrong += std::fabs(out[c * 16 + r] - w[c]) > std::fabs(w[c]) * (0x1p-8 + 0x1p-23);
+        }
+      }
+      CHECK(wrong == 0);
+    });
+  }
+}
+
+// NaN and infinity reach the outputs they belong to and no others, wherever in the row they stand.
+TEST_CASE("batch: NaN, infinity, denormals and zeros in weights and activations") {
+  for (const Format format : {Format::f32, Format::f16, Format::bf16}) {
+    for (const std::size_t cols : {1, 15, 33, 64, 70, 260}) {
+      for (const float special : {nan, infinity, -infinity, 0.0f, -0.0f, 1e-45f, -1e-39f}) {
+        for (std::size_t at = 0; at < cols; at += 7) {
+          const bool half = format == Format::f16;
+          if (half && special != 0.0f) continue;  // put_number makes numbers
+          StoredMatrix m({.format = format, .rows = 19, .cols = cols}, 3);
+          auto x = random_floats(20 * cols, 4);
+          put_number(format, half ? 0x1p-14f : special,
+                     m.values.data() + (2 * cols + at) * bits_per_value(format) / 8);
+          x[6 * cols + at] = special;
+          for (const std::size_t tokens : {1, 7, 20}) {
+            const BatchProduct product{m.view, x, cols, first_tokens(tokens)};
+            for_each_vector_isa([&](const Kernels& kernels) {
+              INFO(special << " at " << at << " of " << cols);
+              CHECK(count_wrong(product, product.run(kernels)) == 0);
+            });
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("batch: NaN and infinity in scales and fp8 codes stay in their rows") {
+  constexpr std::size_t cols = 320;
+  const auto x = random_floats(20 * cols, 4);
+  for (const float special : {nan, infinity, -infinity}) {
+    for (const Format format : {Format::fp8_e4m3, Format::int8, Format::int4}) {
+      for (const Format scale : {Format::f32, Format::bf16}) {
+        Shape shape{format, 40, cols, scale, 1, 32};
+        if (format == Format::fp8_e4m3) shape.block_rows = shape.block_cols = 64;
+        if (format == Format::fp8_e4m3) shape.block_rows = 5;
+        StoredMatrix m(shape, 5);
+        put_number(scale, special, m.scales.data() + (3 * m.view.scale_cols + 1) * bits_per_value(scale) / 8);
+        if (format == Format::fp8_e4m3) m.values.data()[35 * cols + 100] = std::byte{0xff};
+        const BatchProduct product{m.view, x, cols, first_tokens(20)};
+        for_each_vector_isa([&](const Kernels& kernels) {
+          INFO(describe(shape));
+          CHECK(count_wrong(product, product.run(kernels)) == 0);
+        });
+      }
+    }
+  }
+}
+
+TEST_CASE("batch: no tokens, no rows") {
+  const StoredMatrix m({.format = Format::bf16, .rows = 6, .cols = 40}, 1);
+  const auto x = random_floats(5 * 40, 2);
+  for_each_vector_isa([&](const Kernels& kernels) {
+    CHECK(BatchProduct{m.view, x, 40, {}}.run(kernels).empty());
+    CHECK(BatchProduct{m.view, x, 40, first_tokens(5), 6, 6}.run(kernels).empty());
+  });
+}
+
+}  // namespace
+}  // namespace baleen::kernels
