@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
 
 #include "model/products.h"
 #include "model/rope.h"
@@ -21,10 +20,14 @@ using kernels::SoftmaxState;
 
 // The norms inside MLA keep this epsilon whatever rms_norm_eps says (transformers and the authors' code).
 constexpr double latent_norm_eps = 1e-6;
-// Tokens whose queries are made, attended and folded back together: bounds the room they need.
-constexpr std::size_t token_block = 64;
-// Queries of one task, at most: enough to make use of a widened block of keys.
-constexpr std::size_t query_block = 64;
+// Tokens whose queries are made, attended and folded back together: enough to make use of a matrix that is
+// widened for them, within a bound on the room that they need, in floats.
+constexpr std::size_t most_block_tokens = 256;
+constexpr std::size_t block_floats = std::size_t{8} << 20;
+// Queries of one task, at most: enough to make use of a segment of keys that is widened for them.
+constexpr std::size_t query_block = 512;
+// Queries that one task merges the segments of.
+constexpr std::size_t merge_block = 8;
 // Floats for the results of segments that wait to be merged.
 constexpr std::size_t partial_floats = std::size_t{8} << 20;
 
@@ -71,9 +74,7 @@ class Attend {
       const std::uint32_t position = pass.tokens[queries.first_token + token].position;
       first_[i] = window && position + 1 > window ? static_cast<std::uint32_t>(position + 1 - window) : 0;
       last_[i] = position + 1;
-      state_[i] = {-std::numeric_limits<float>::infinity(), 0};
     }
-    std::fill_n(queries.out, n * queries.v_dim, 0.0f);
     find_runs();
   }
 
@@ -120,19 +121,28 @@ class Attend {
     return std::clamp<std::size_t>(share, 8, query_block);
   }
 
+  // The first segment is attended in place.
   void attend_segments(std::size_t segment_begin, std::size_t segment_end) {
     const std::size_t n = queries_.count();
-    const std::size_t segments = segment_end - segment_begin;
+    const std::size_t in_place = segment_begin == 0 ? 1 : 0;
+    const std::size_t segments = segment_end - segment_begin - in_place;
     float* partial = pass_.workspace.partial.get(segments * n * queries_.v_dim);
     SoftmaxState* partial_state = pass_.workspace.partial_state.get(segments * n);
     const std::vector<Task> work = tasks(segment_begin, segment_end);
     pass_.pool.parallel_for(work.size(), [&](std::size_t i, std::size_t thread) {
-      const std::size_t slot = (work[i].segment - segment_begin) * n + work[i].begin;
-      attend(work[i], partial_state + slot, partial + slot * queries_.v_dim, thread);
+      const std::size_t query = work[i].begin;
+      if (work[i].segment == 0) {
+        attend(work[i], state_ + query, queries_.out + query * queries_.v_dim, thread);
+      } else {
+        const std::size_t slot = (work[i].segment - segment_begin - in_place) * n + query;
+        attend(work[i], partial_state + slot, partial + slot * queries_.v_dim, thread);
+      }
     });
-    pass_.pool.parallel_for(n, [&](std::size_t query, std::size_t) {
-      for (std::size_t s = 0; s < segments; ++s)
-        merge(query, partial_state[s * n + query], partial + (s * n + query) * queries_.v_dim);
+    if (segments == 0) return;
+    pass_.pool.parallel_for((n + merge_block - 1) / merge_block, [&](std::size_t block, std::size_t) {
+      for (std::size_t query = block * merge_block; query < std::min(n, (block + 1) * merge_block); ++query)
+        for (std::size_t s = 0; s < segments; ++s)
+          merge(query, partial_state[s * n + query], partial + (s * n + query) * queries_.v_dim);
     });
   }
 
@@ -182,7 +192,8 @@ class Attend {
         for (std::size_t member = 0; member < queries_.group; ++member) {
           const std::size_t query = (head * queries_.tokens + token) * queries_.group + member;
           float* out = queries_.out + query * queries_.v_dim;
-          for (std::size_t d = 0; d < queries_.v_dim; ++d) out[d] /= state_[query].sum;
+          const float share = 1.0f / state_[query].sum;
+          for (std::size_t d = 0; d < queries_.v_dim; ++d) out[d] *= share;
         }
     });
   }
@@ -207,11 +218,14 @@ std::array<Part, 2> parts_within(const Pass& pass, std::size_t first, std::size_
   return parts;
 }
 
-// Calls body(first token, tokens) for each block of tokens.
+// Calls body(first token, tokens) for each block of tokens whose queries and results, `floats` each, fit.
 template <typename Body>
-void for_token_blocks(const Pass& pass, const Body& body) {
-  for (std::size_t first = 0; first < pass.count(); first += token_block)
-    body(first, std::min(token_block, pass.count() - first));
+void for_token_blocks(const Pass& pass, std::size_t floats, const Body& body) {
+  constexpr std::size_t multiple = 16;  // a tile's
+  const std::size_t fitting = std::max<std::size_t>(1, block_floats / floats / multiple) * multiple;
+  const std::size_t block = std::min(fitting, most_block_tokens);
+  for (std::size_t first = 0; first < pass.count(); first += block)
+    body(first, std::min(block, pass.count() - first));
 }
 
 // MLA's queries [T, heads, qk_nope_head_dim + qk_rope_head_dim], rotated, and the latent rows in the cache.
@@ -264,7 +278,7 @@ void mla(const Pass& pass, const Layer& layer, std::size_t layer_index, const fl
   const float scale =
       static_cast<float>(c.rope.softmax_mscale / std::sqrt(static_cast<double>(head_width)));
 
-  for_token_blocks(pass, [&](std::size_t first, std::size_t tokens) {
+  for_token_blocks(pass, heads * (latent_width + c.kv_lora_rank), [&](std::size_t first, std::size_t tokens) {
     float* queries = pass.workspace.queries.get(tokens * heads * latent_width);
     float* context = pass.workspace.context.get(tokens * heads * c.kv_lora_rank);
     // q_nope becomes q_nope W_UK: then it multiplies the latent itself.
@@ -371,7 +385,7 @@ void grouped_query(const Pass& pass, const Layer& layer, std::size_t layer_index
   });
 
   const float scale = static_cast<float>(c.rope.softmax_mscale / std::sqrt(static_cast<double>(c.head_dim)));
-  for_token_blocks(pass, [&](std::size_t first, std::size_t tokens) {
+  for_token_blocks(pass, 2 * heads * c.head_dim, [&](std::size_t first, std::size_t tokens) {
     const std::size_t size = tokens * heads * c.head_dim;
     float* queries = pass.workspace.queries.get(size);
     float* context = pass.workspace.context.get(size);

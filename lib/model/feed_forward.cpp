@@ -215,8 +215,10 @@ class Experts {
 
   void down(float* residual) {
     const std::size_t hidden = pass_.config.hidden_size;
+    // On the batch path few tasks, which go through all inner activations each; in a stream many.
+    const bool batch = works_.front().part.path == Path::batch;
     const std::size_t share = hidden / (4 * pass_.pool.size()) / down_rows * down_rows;
-    const std::size_t step = std::clamp(share, down_rows, most_down_rows);
+    const std::size_t step = batch ? std::clamp(share, down_rows, most_down_rows) : down_rows;
     pass_.pool.parallel_for((hidden + step - 1) / step, [&](std::size_t i, std::size_t thread) {
       down(i * step, std::min(hidden, (i + 1) * step), residual, thread);
     });
