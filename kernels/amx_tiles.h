@@ -1,0 +1,97 @@
+// What the kernels on AMX tiles share. A tile is a register of 16 rows of 64 bytes;
+//   c[i][j] += sum over p of a[i][2p] * b[p][2j] + a[i][2p + 1] * b[p][2j + 1]
+// is one TDPBF16PS: a holds 16 rows of 32 bf16, b 16 pairs of consecutive k by 16 columns, c 16 x 16 float32.
+// It takes denormals for zeros, its operands' and its results'. A c is a sum in ascending k, whatever else
+// is computed beside it (Intel 64 SDM, volume 2, TDPBF16PS).
+//
+// For files compiled with AMX-TILE, AMX-BF16, AVX-512 and AVX512-BF16; everything is in an unnamed namespace
+// for the reason given in simd/rows.h.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace baleen::kernels {
+namespace {
+
+inline constexpr std::size_t tile_rows = 16;
+inline constexpr std::size_t tile_row_bytes = 64;
+inline constexpr std::size_t tile_bytes = tile_rows * tile_row_bytes;
+// Columns of bf16 in a row of a tile: the k of one TDPBF16PS.
+inline constexpr std::size_t tile_cols = 32;
+
+// All eight tiles whole. To be called by each thread before its first tile instruction; release_tiles gives
+// the registers back, so that a context switch need not save their 8 KB.
+inline void configure_tiles() {
+  struct alignas(64) {
+    std::uint8_t palette = 1;
+    std::uint8_t start_row = 0;
+    std::uint8_t reserved[14] = {};
+    std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+    std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+  } config;
+  // g++ 12 does not see that the instruction reads what the pointer points to and drops the stores.
+  asm volatile("" ::: "memory");
+  _tile_loadconfig(&config);
+}
+
+inline void release_tiles() {
+  _tile_release();
+}
+
+// Tile instructions as functions of the number of a tile: the intrinsics want it literally, and those that
+// load do not tell g++ 12 that they read memory.
+template <int tile>
+[[gnu::always_inline]] inline void load_tile(const void* from, std::size_t stride = tile_row_bytes) {
+  asm volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(from), "r"(stride), "i"(tile) : "memory");
+}
+template <int tile>
+[[gnu::always_inline]] inline void store_tile(void* to, std::size_t stride = tile_row_bytes) {
+  asm volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(to), "r"(stride), "i"(tile) : "memory");
+}
+template <int tile>
+[[gnu::always_inline]] inline void zero_tile() {
+  asm volatile("tilezero %%tmm%c0" ::"i"(tile));
+}
+// c += a x b
+template <int c, int a, int b>
+[[gnu::always_inline]] inline void multiply_tiles() {
+  asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(c), "i"(a), "i"(b));
+}
+
+// 32 numbers as bf16, rounded to nearest even; denormals become zeros.
+inline __m512i to_bf16(__m512 first, __m512 second) {
+  return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(second, first));
+}
+
+// out[j] lane i = rows[i] lane j: blocks of 2 x 2, of 4 x 4, then the four lanes of 128 bits. out may be
+// rows.
+[[gnu::always_inline]] inline void transpose_16x16(const __m512i* rows, __m512i* out) {
+  __m512i a[16];
+  __m512i b[16];
+  for (int i = 0; i < 16; i += 2) {
+    a[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
+    a[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
+  }
+  for (int i = 0; i < 16; i += 4) {
+    b[i] = _mm512_unpacklo_epi64(a[i], a[i + 2]);
+    b[i + 1] = _mm512_unpackhi_epi64(a[i], a[i + 2]);
+    b[i + 2] = _mm512_unpacklo_epi64(a[i + 1], a[i + 3]);
+    b[i + 3] = _mm512_unpackhi_epi64(a[i + 1], a[i + 3]);
+  }
+  for (int i = 0; i < 4; ++i) {
+    const __m512i even_low = _mm512_shuffle_i32x4(b[i], b[i + 4], 0x88);
+    const __m512i even_high = _mm512_shuffle_i32x4(b[i + 8], b[i + 12], 0x88);
+    const __m512i odd_low = _mm512_shuffle_i32x4(b[i], b[i + 4], 0xdd);
+    const __m512i odd_high = _mm512_shuffle_i32x4(b[i + 8], b[i + 12], 0xdd);
+    out[i] = _mm512_shuffle_i32x4(even_low, even_high, 0x88);
+    out[i + 4] = _mm512_shuffle_i32x4(odd_low, odd_high, 0x88);
+    out[i + 8] = _mm512_shuffle_i32x4(even_low, even_high, 0xdd);
+    out[i + 12] = _mm512_shuffle_i32x4(odd_low, odd_high, 0xdd);
+  }
+}
+
+}  // namespace
+}  // namespace baleen::kernels
