@@ -108,6 +108,11 @@ std::span<const Table> tables() {
   return list;
 }
 
+// Floats of the results of 2 x 2 tiles.
+constexpr std::size_t tile_block = 32 * 32;
+// A tile of AMX, in floats.
+constexpr std::size_t tile_floats = 256;
+
 }  // namespace
 
 std::span<const IsaInfo> instruction_sets() {
@@ -146,8 +151,26 @@ std::size_t matmul_scratch(std::size_t cols) {
   return std::max(scratch_align + scratch_rows * padded(cols) + scratch_sums, amx_scratch(cols));
 }
 
+std::size_t transposed_scratch(std::size_t rows, std::size_t cols) {
+  const std::size_t row_tiles = (cols + 31) / 32;
+  const std::size_t steps = (rows + 31) / 32;
+  const std::size_t on_tiles = std::max(row_tiles * 32, tile_block) +
+                               row_tiles * tile_floats * (1 + 2 * steps) + 2 * steps * tile_floats;
+  return std::max(matmul_scratch(cols), scratch_align + on_tiles);
+}
+
 std::size_t attention_scratch(std::size_t queries, std::size_t k_dim, std::size_t v_dim) {
-  return scratch_align + attention_block * (padded(k_dim) + padded(v_dim) + queries) + scratch_sums;
+  const std::size_t by_blocks =
+      scratch_align + attention_block * (padded(k_dim) + padded(v_dim) + queries) + scratch_sums;
+  // On tiles a whole segment is held in bf16: keys, values, and for 32 queries themselves, their scores in
+  // float32 and their weights.
+  constexpr std::size_t positions = attention_segment + attention_block;
+  const std::size_t k_tiles = (k_dim + 31) / 32;
+  const std::size_t v_tiles = (v_dim + 31) / 32;
+  const std::size_t on_tiles = scratch_align + positions / 16 * (k_tiles + v_tiles) * tile_floats +
+                               (2 * k_tiles + v_tiles) * tile_floats + 32 * positions * 3 / 2 +
+                               32 * std::max(k_tiles, v_tiles) + tile_block;
+  return std::max(by_blocks, on_tiles);
 }
 
 std::size_t kv_row_bytes(KvFormat format, std::size_t width) {

@@ -115,8 +115,11 @@ struct TransposedArgs {
   std::size_t tokens = 0;
   float* out = nullptr;  // [tokens, cols], overwritten
   std::size_t out_stride = 0;
-  float* scratch = nullptr;  // matmul_scratch(cols) floats
+  float* scratch = nullptr;  // transposed_scratch(row_end - row_begin, cols) floats
 };
+
+// Floats of scratch that matmul_transposed needs for `rows` rows, for every instruction set.
+std::size_t transposed_scratch(std::size_t rows, std::size_t cols);
 
 // Positions a block of attention covers; blocks lie at multiples of it.
 inline constexpr std::size_t attention_block = 32;

@@ -295,7 +295,8 @@ void mla(const Pass& pass, const Layer& layer, std::size_t layer_index, const fl
         args.tokens = part.count;
         args.out = queries + ((part.begin - first) * heads + h) * latent_width;
         args.out_stride = heads * latent_width;
-        args.scratch = pass.workspace.thread_scratch[thread].get(kernels::matmul_scratch(kv_b.cols));
+        args.scratch =
+            pass.workspace.thread_scratch[thread].get(kernels::transposed_scratch(c.qk_nope_head_dim, kv_b.cols));
         pass.kernels.matmul_transposed[static_cast<std::size_t>(part.path)][static_cast<std::size_t>(kv_b.format)](args);
       }
       for (std::size_t t = 0; t < tokens; ++t)

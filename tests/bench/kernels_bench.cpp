@@ -171,7 +171,7 @@ void transposed(benchmark::State& state, const Kernels* kernels, Format format, 
   const Matrix m = matrix_of(format, heads * rows, cols, weight_memory(stream_bytes));
   const std::vector<float> x(tokens * rows, 0.5f);
   std::vector<float> out(tokens * cols);
-  std::vector<float> scratch(matmul_scratch(cols));
+  std::vector<float> scratch(transposed_scratch(rows, cols));
   for (auto _ : state) {
     for (std::size_t head = 0; head < heads; ++head) {
       kernels->matmul_transposed[index_of(path)][static_cast<std::size_t>(format)](

@@ -199,7 +199,7 @@ TEST_CASE("matmul: products of denormals and of the largest numbers") {
 // [tokens, cols]
 std::vector<float> transposed(const Kernels& kernels, const Matrix& m, std::size_t begin, std::size_t end,
                               const float* x, std::size_t stride, std::size_t tokens) {
-  std::vector<float> scratch(matmul_scratch(m.cols));
+  std::vector<float> scratch(transposed_scratch(end - begin, m.cols));
   std::vector<float> out(tokens * m.cols, nan);
   const TransposedArgs args{.matrix = &m,
                             .row_begin = begin,
