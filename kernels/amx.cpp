@@ -1,4 +1,4 @@
-// AMX: prompts' products on tiles of bf16. Everything else is AVX-512's.
+// AMX: prompts' products on tiles of bf16; attention stands in amx_attention.cpp. Everything else is AVX-512's.
 //
 // A weight is widened to bf16 with its scale folded in, an activation is rounded to bf16 when it is packed;
 // float32 sums run over k in ascending order. Weights are the left operand, so their tiles are rows of the
@@ -10,8 +10,8 @@
 // product takes 16 cycles of its own unit and leaves the others idle.
 #include <cstring>
 
+#include "kernels/amx.h"
 #include "kernels/amx_tiles.h"
-#include "kernels/tables.h"
 
 namespace baleen::kernels {
 namespace {
@@ -619,6 +619,10 @@ const Kernels& amx_kernels() {
     Kernels kernels = avx512_kernels();
     kernels.name = "amx";
     kernels.matmul = matmul;
+    for (std::size_t f = 0; f < format_count; ++f)
+      kernels.matmul_transposed[static_cast<std::size_t>(Path::batch)][f] = transposed_on_tiles[f];
+    for (const Path path : {Path::batch, Path::stream})
+      kernels.attention[static_cast<std::size_t>(path)] = attention_on_tiles;
     return kernels;
   }();
   return table;

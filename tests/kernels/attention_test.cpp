@@ -70,29 +70,29 @@ struct Call {
 };
 
 Result attend(const Kernels& kernels, const Call& call, const Cache& keys, std::size_t k_dim,
-              const Cache& values, std::size_t v_dim) {
+              const Cache& values, std::size_t v_dim, Path path = Path::exact) {
   const std::size_t queries = call.first.size();
   Result result{std::vector<SoftmaxState>(queries), std::vector<float>(queries * v_dim, nan)};
   std::vector<float> scratch(attention_scratch(queries, k_dim, v_dim));
-  kernels.attention[exact]({.q = call.q.data(),
-                            .q_stride = k_dim,
-                            .queries = queries,
-                            .first = call.first.data(),
-                            .last = call.last.data(),
-                            .kv_format = keys.format,
-                            .keys = keys.bytes.data(),
-                            .key_row_bytes = keys.row_bytes,
-                            .k_dim = k_dim,
-                            .values = values.bytes.data(),
-                            .value_row_bytes = values.row_bytes,
-                            .v_dim = v_dim,
-                            .begin = call.begin,
-                            .end = call.end,
-                            .scale = call.scale,
-                            .state = result.state.data(),
-                            .out = result.out.data(),
-                            .out_stride = v_dim,
-                            .scratch = scratch.data()});
+  kernels.attention[static_cast<std::size_t>(path)]({.q = call.q.data(),
+                                                     .q_stride = k_dim,
+                                                     .queries = queries,
+                                                     .first = call.first.data(),
+                                                     .last = call.last.data(),
+                                                     .kv_format = keys.format,
+                                                     .keys = keys.bytes.data(),
+                                                     .key_row_bytes = keys.row_bytes,
+                                                     .k_dim = k_dim,
+                                                     .values = values.bytes.data(),
+                                                     .value_row_bytes = values.row_bytes,
+                                                     .v_dim = v_dim,
+                                                     .begin = call.begin,
+                                                     .end = call.end,
+                                                     .scale = call.scale,
+                                                     .state = result.state.data(),
+                                                     .out = result.out.data(),
+                                                     .out_stride = v_dim,
+                                                     .scratch = scratch.data()});
   return result;
 }
 
@@ -118,7 +118,9 @@ bool same_query(const Result& a, std::size_t i, const Result& b, std::size_t j, 
 // besides by the roundings of exp and of the sums over positions.
 void check_softmax(const Call& call, const Result& result, std::size_t query,
                    const std::vector<std::vector<float>>& keys, const std::vector<std::vector<float>>& values,
-                   std::size_t k_dim, std::size_t v_dim) {
+                   std::size_t k_dim, std::size_t v_dim, Path path) {
+  // Paths but the exact one may round queries, keys, weights and values to bf16.
+  const double rounding = path == Path::exact ? 0 : 0x1p-8;
   const std::size_t begin = std::max<std::size_t>(call.begin, call.first[query]);
   const std::size_t end = std::min<std::size_t>(call.end, call.last[query]);
   if (begin >= end) {
@@ -140,11 +142,14 @@ void check_softmax(const Call& call, const Result& result, std::size_t query,
     }
     score.push_back(call.scale * sum);
     maximum = std::max(maximum, score.back());
-    delta = std::max(delta, static_cast<double>(call.scale) * (k_dim + 2) * 0x1p-24 * absolute);
+    delta =
+        std::max(delta, call.scale * ((static_cast<double>(k_dim) + 2) * 0x1p-24 + 2 * rounding) * absolute);
   }
   double sum = 0;
   for (double& s : score) sum += s = std::exp(s - maximum);
-  const double relative = 2 * delta + (static_cast<double>(end - begin) + 8) * 0x1p-23;
+  // The bound on a factor e^x is e^x - 1.
+  const double relative =
+      std::expm1(2 * delta) + 2 * rounding + (static_cast<double>(end - begin) + 8) * 0x1p-23;
   CHECK(std::fabs(result.state[query].maximum - maximum) <= delta + std::fabs(maximum) * 0x1p-23);
   CHECK(std::fabs(result.state[query].sum - sum) <= relative * sum);
   std::size_t wrong = 0;
@@ -164,6 +169,19 @@ template <class Test>
 void for_each_isa(const Test& test) {
   test(scalar());
   for_each_vector_isa(test);
+}
+
+// With every path that the instruction set does not compute as it does the exact one.
+template <class Test>
+void for_each_path(const Test& test) {
+  for_each_isa([&](const Kernels& kernels) {
+    for (const Path path : {Path::exact, Path::batch, Path::stream}) {
+      const auto kernel = kernels.attention[static_cast<std::size_t>(path)];
+      if (path != Path::exact && kernel == kernels.attention[exact]) continue;
+      INFO("path " << static_cast<int>(path));
+      test(kernels, path);
+    }
+  });
 }
 
 TEST_CASE("kv_store: f32 and bf16 rows") {
@@ -247,11 +265,11 @@ TEST_CASE("attention: softmax of the positions each query sees") {
           v.push_back(read_back(scalar(), format, values.bytes.data() + p * values.row_bytes, v_dim));
         }
         const Call call = mixed_call(k_dim, 5);
-        for_each_isa([&](const Kernels& kernels) {
+        for_each_path([&](const Kernels& kernels, Path path) {
           INFO("k_dim " << k_dim << " v_dim " << v_dim);
-          const Result result = attend(kernels, call, keys, k_dim, values, v_dim);
+          const Result result = attend(kernels, call, keys, k_dim, values, v_dim, path);
           for (std::size_t q = 0; q < call.first.size(); ++q)
-            check_softmax(call, result, q, k, v, k_dim, v_dim);
+            check_softmax(call, result, q, k, v, k_dim, v_dim, path);
         });
       }
     }
@@ -265,16 +283,16 @@ TEST_CASE("attention: a query's result does not depend on the call's other queri
     const Cache keys(format, 150, k_dim, 1);
     const Cache values(format, 150, v_dim, 1000);
     const Call call = mixed_call(k_dim, 6);
-    for_each_isa([&](const Kernels& kernels) {
-      const Result together = attend(kernels, call, keys, k_dim, values, v_dim);
+    for_each_path([&](const Kernels& kernels, Path path) {
+      const Result together = attend(kernels, call, keys, k_dim, values, v_dim, path);
       for (std::size_t q = 0; q < call.first.size(); ++q) {
         Call one = alone(call, q, k_dim);
-        CHECK(same_query(together, q, attend(kernels, one, keys, k_dim, values, v_dim), 0, v_dim));
+        CHECK(same_query(together, q, attend(kernels, one, keys, k_dim, values, v_dim, path), 0, v_dim));
         // Only what the query sees, and other bounds around it.
         for (const std::size_t margin : {0, 5, 40}) {
           one.begin = one.first[0] > margin ? one.first[0] - margin : 0;
           one.end = std::min<std::size_t>(150, one.last[0] + margin);
-          CHECK(same_query(together, q, attend(kernels, one, keys, k_dim, values, v_dim), 0, v_dim));
+          CHECK(same_query(together, q, attend(kernels, one, keys, k_dim, values, v_dim, path), 0, v_dim));
         }
       }
       // Queries split between two calls.
@@ -283,7 +301,7 @@ TEST_CASE("attention: a query's result does not depend on the call's other queri
         rest.q.erase(rest.q.begin(), rest.q.begin() + static_cast<std::ptrdiff_t>(split * k_dim));
         rest.first.erase(rest.first.begin(), rest.first.begin() + static_cast<std::ptrdiff_t>(split));
         rest.last.erase(rest.last.begin(), rest.last.begin() + static_cast<std::ptrdiff_t>(split));
-        const Result part = attend(kernels, rest, keys, k_dim, values, v_dim);
+        const Result part = attend(kernels, rest, keys, k_dim, values, v_dim, path);
         for (std::size_t q = split; q < call.first.size(); ++q)
           CHECK(same_query(together, q, part, q - split, v_dim));
       }
@@ -298,9 +316,9 @@ TEST_CASE("attention: values that are the keys' rows give what copies of them gi
     const Cache copy = latent;
     const Call call = mixed_call(k_dim, 7);
     for (const std::size_t v_dim : {1, 40, 64, 72}) {
-      for_each_isa([&](const Kernels& kernels) {
-        const Result shared = attend(kernels, call, latent, k_dim, latent, v_dim);
-        const Result separate = attend(kernels, call, latent, k_dim, copy, v_dim);
+      for_each_path([&](const Kernels& kernels, Path path) {
+        const Result shared = attend(kernels, call, latent, k_dim, latent, v_dim, path);
+        const Result separate = attend(kernels, call, latent, k_dim, copy, v_dim, path);
         for (std::size_t q = 0; q < call.first.size(); ++q) CHECK(same_query(shared, q, separate, q, v_dim));
       });
     }
@@ -318,9 +336,9 @@ TEST_CASE("attention: rows that a query does not see leave no trace in it, NaN i
     call.last = {75, 150, 149, 9, 75};
     call.q = random_floats(5 * dim, 3);
     call.end = 150;
-    for_each_isa([&](const Kernels& kernels) {
-      const Result expected = attend(kernels, call, clean, dim, clean, dim);
-      const Result result = attend(kernels, call, dirty, dim, dirty, dim);
+    for_each_path([&](const Kernels& kernels, Path path) {
+      const Result expected = attend(kernels, call, clean, dim, clean, dim, path);
+      const Result result = attend(kernels, call, dirty, dim, dirty, dim, path);
       for (const std::size_t q : {0, 2, 3, 4}) CHECK(same_query(expected, q, result, q, dim));
       CHECK(std::isnan(result.state[1].sum));
       CHECK(std::isnan(result.out[dim]));
@@ -342,12 +360,13 @@ TEST_CASE("attention: infinite scores") {
   call.last = {64, 20};
   call.end = 64;
   call.scale = 1;
-  for_each_isa([&](const Kernels& kernels) {
-    const Result result = attend(kernels, call, keys, dim, values, dim);
+  for_each_path([&](const Kernels& kernels, Path path) {
+    const Result result = attend(kernels, call, keys, dim, values, dim, path);
     // Positions at -infinity count for nothing; a query that has only those has an empty sum.
     CHECK(result.state[0].maximum == 1);
-    CHECK(result.state[0].sum == doctest::Approx(1 + 23 * std::exp(-1.0)));
-    CHECK(result.out[0] == result.state[0].sum);
+    const double epsilon = path == Path::exact ? 1e-6 : 0x1p-8;
+    CHECK(result.state[0].sum == doctest::Approx(1 + 23 * std::exp(-1.0)).epsilon(epsilon));
+    CHECK(result.out[0] == doctest::Approx(result.state[0].sum).epsilon(1e-6));
     CHECK(result.state[1].maximum == -infinity);
     CHECK(result.state[1].sum == 0);
   });

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <random>
+#include <string>
 
 #include "golden.h"
 #include "kernels/dispatch.h"
@@ -24,11 +25,11 @@ std::vector<TokenId> random_ids(std::size_t count, std::size_t vocab, unsigned s
 }
 
 // The logits of the last 50 of `ids`, fed in chunks.
-std::vector<float> last_logits(const Model& model, std::span<const TokenId> ids, const char* isa, std::size_t threads,
-                               std::size_t chunk) {
+std::vector<float> last_logits(const Model& model, std::span<const TokenId> ids, const kernels::Kernels* kernels,
+                               std::size_t threads, std::size_t chunk) {
   ThreadPool pool(threads);
   SessionOptions options;
-  options.kernels = kernels::find_kernels(isa);
+  options.kernels = kernels;
   options.context = ids.size();
   options.chunk = chunk;
   Session session(model, pool, options);
@@ -39,25 +40,35 @@ std::vector<float> last_logits(const Model& model, std::span<const TokenId> ids,
   return rows;
 }
 
-constexpr const char* long_cases[] = {"models/deepseek_v3-moonlight", "models/qwen3_moe", "switches/mixtral-sliding_window"};
+const std::string long_cases[] = {"models/deepseek_v3-moonlight", "models/qwen3_moe", "switches/mixtral-sliding_window"};
+
+// Rows of logits that differ by less than rounding to bf16 allows; one whose expert was nearly tied may go
+// another way.
+std::size_t close_rows(std::span<const float> a, std::span<const float> b, std::size_t vocab) {
+  std::size_t close = 0;
+  for (std::size_t row = 0; row < a.size(); row += vocab) {
+    float most = 0;
+    for (std::size_t i = row; i < row + vocab; ++i) most = std::max(most, std::fabs(a[i] - b[i]));
+    close += most < 0.05f;
+  }
+  return close;
+}
 
 }  // namespace
 
 TEST_CASE("contexts of several segments: the same bits for any threads and chunks, the scalar result for any kernels") {
-  for (const char* name : long_cases) {
+  for (const std::string& name : long_cases) {
     CAPTURE(name);
     const Model model = Model::open(golden_dir() / name);
     const auto ids = random_ids(3 * kernels::attention_segment + 77, model.config().vocab_size, 7);
-    const auto scalar = last_logits(model, ids, "scalar", 2, 2048);
-    for (const char* isa : {"scalar", "avx2", "avx512"}) {
-      if (!kernels::find_kernels(isa)) continue;
+    const auto scalar = last_logits(model, ids, kernels::find_kernels("scalar"), 2, 2048);
+    for (const auto& table : kernels::usable_tables()) {
+      const std::string isa = std::string(table.isa) + " " + table.features;
       CAPTURE(isa);
-      const auto reference = last_logits(model, ids, isa, 2, 2048);
-      float most = 0;
-      for (std::size_t i = 0; i < scalar.size(); ++i) most = std::max(most, std::fabs(scalar[i] - reference[i]));
-      CHECK(most < 1e-3f);
-      CHECK(last_logits(model, ids, isa, 1, 700) == reference);
-      CHECK(last_logits(model, ids, isa, 3, 65) == reference);
+      const auto reference = last_logits(model, ids, table.kernels, 2, 2048);
+      CHECK(close_rows(scalar, reference, model.config().vocab_size) >= 45);
+      CHECK(last_logits(model, ids, table.kernels, 1, 700) == reference);
+      CHECK(last_logits(model, ids, table.kernels, 3, 65) == reference);
     }
   }
 }
@@ -70,11 +81,11 @@ TEST_CASE("a window that hides a token changes nothing behind it") {
   const std::size_t reach = model.layers().size() * (window - 1);
   auto ids = random_ids(2 * kernels::attention_segment + 60, model.config().vocab_size, 3);
   REQUIRE(reach + 50 < ids.size());
-  const auto reference = last_logits(model, ids, "auto", 2, 2048);
+  const auto reference = last_logits(model, ids, kernels::find_kernels("auto"), 2, 2048);
   for (std::size_t i = 0; i + 50 + reach < ids.size(); ++i) ids[i] = static_cast<TokenId>((ids[i] + 1) % 50);
-  CHECK(last_logits(model, ids, "auto", 2, 2048) == reference);
+  CHECK(last_logits(model, ids, kernels::find_kernels("auto"), 2, 2048) == reference);
   ids[ids.size() - 50] = static_cast<TokenId>((ids[ids.size() - 50] + 1) % 50);
-  CHECK(last_logits(model, ids, "auto", 2, 2048) != reference);
+  CHECK(last_logits(model, ids, kernels::find_kernels("auto"), 2, 2048) != reference);
 }
 
 TEST_CASE("sequences in one pass, some in prefill and some in decode, get what each gets alone") {
