@@ -64,12 +64,18 @@ bool has_avx512() {
   return has_avx2() && has_all(saved_state(), 0xe6) && has_all(cpuid(7).ebx, f | dq | bw | vl);
 }
 
+bool has_avx512_vnni() {
+  constexpr unsigned vnni = 1u << 11;
+  return has_avx512() && has_all(cpuid(7).ecx, vnni);
+}
+
 #endif
 
 // Best first; asked for once.
 std::span<const Table> tables() {
   static const Table list[] = {
 #if defined(__x86_64__)
+    {avx512_dot_kernels, "avx512", has_avx512_vnni(), "avx512f avx512bw avx512dq avx512vl avx512_vnni"},
     {avx512_kernels, "avx512", has_avx512(), "avx512f avx512bw avx512dq avx512vl"},
     {avx2_kernels, "avx2", has_avx2(), "avx2 fma f16c"},
 #endif

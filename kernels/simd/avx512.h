@@ -1,0 +1,268 @@
+// The vocabulary of AVX-512 F, BW, DQ and VL: 16 lanes, 32 registers, masks for what is left over. All tables
+// of that instruction set speak it.
+#pragma once
+
+#include <immintrin.h>
+
+#include <string_view>
+
+#include "kernels/simd/rows.h"
+
+namespace baleen::kernels {
+namespace {
+
+struct Avx512 {
+  using F = __m512;
+  static constexpr std::string_view name = "avx512";
+  static constexpr std::size_t lanes = 16;
+  static constexpr std::size_t chunk = 2 * lanes;
+  static constexpr std::size_t row_block = 4;
+  static constexpr std::size_t token_block = 6;
+  static constexpr std::size_t fused_tokens = 4;
+
+  static __mmask16 low_lanes(std::size_t n) { return static_cast<__mmask16>((1u << n) - 1); }
+
+  static F set1(float v) { return _mm512_set1_ps(v); }
+  static F load(const float* p) { return _mm512_loadu_ps(p); }
+  static F load(const float* p, std::size_t n) { return _mm512_maskz_loadu_ps(low_lanes(n), p); }
+  static void store(float* p, F v) { _mm512_storeu_ps(p, v); }
+  static void store(float* p, F v, std::size_t n) { _mm512_mask_storeu_ps(p, low_lanes(n), v); }
+  static F add(F a, F b) { return _mm512_add_ps(a, b); }
+  static F sub(F a, F b) { return _mm512_sub_ps(a, b); }
+  static F mul(F a, F b) { return _mm512_mul_ps(a, b); }
+  static F div(F a, F b) { return _mm512_div_ps(a, b); }
+  static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+  static F min(F a, F b) { return _mm512_min_ps(a, b); }
+  static F max(F a, F b) { return _mm512_max_ps(a, b); }
+  static F round(F v) { return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+  static F scale_by_power(F v, F n) { return _mm512_scalef_ps(v, n); }
+  static float sqrt(float v) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(v))); }
+  static float first(F v) { return _mm512_cvtss_f32(v); }
+
+  // Lane i + 8 onto i, then 4, 2, 1.
+  static float sum(F v) {
+    const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+    const __m128 quarter = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+    const __m128 pair = _mm_add_ps(quarter, _mm_movehl_ps(quarter, quarter));
+    return _mm_cvtss_f32(_mm_add_ss(pair, _mm_movehdup_ps(pair)));
+  }
+  // The sums of four vectors, each by the tree of sum.
+  static void sum4(F a, F b, F c, F d, float* out) {
+    const F ab = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+    const F cd = _mm512_add_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xee));
+    F s = _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
+    s = _mm512_add_ps(s, _mm512_permute_ps(s, 0x4e));
+    s = _mm512_add_ps(s, _mm512_permute_ps(s, 0xb1));
+    const __m512i every_fourth = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+    _mm_storeu_ps(out, _mm512_castps512_ps128(_mm512_permutexvar_ps(every_fourth, s)));
+  }
+  static float maximum(F v) { return _mm512_reduce_max_ps(v); }
+
+  // v with zeros from lane n on.
+  static F keep(F v, std::size_t n) { return _mm512_maskz_mov_ps(low_lanes(n), v); }
+  // v in lanes whose number, counted from base, is in [begin, end), else other.
+  static F between(F v, std::size_t base, std::size_t begin, std::size_t end, F other) {
+    const std::uint64_t mask = ((std::uint64_t{1} << end) - (std::uint64_t{1} << begin)) >> base;
+    return _mm512_mask_mov_ps(other, static_cast<__mmask16>(mask), v);
+  }
+
+  // Number `index` of an array of plain numbers.
+  static float number(Format format, const std::byte* array, std::size_t index) {
+    if (format == Format::f32) {
+      float value;
+      std::memcpy(&value, array + 4 * index, sizeof value);
+      return value;
+    }
+    std::uint16_t bits;
+    std::memcpy(&bits, array + 2 * index, sizeof bits);
+    if (format == Format::f16) return _cvtsh_ss(bits);
+    return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(static_cast<int>(std::uint32_t{bits} << 16))));
+  }
+
+  static __m128i load128(const std::byte* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
+  static __m256i load256(const std::byte* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  }
+
+  static F widen_bf16(__m256i bits) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+  }
+
+  // e4m3 to f16: sign to bit 15, exponent and mantissa to bits 7 to 13, which makes every number, subnormal
+  // or not, 2^-8 of itself; the code of all ones becomes f16's NaN.
+  static __m512i fp8_to_f16(__m256i codes) {
+    const __m512i shifted = _mm512_slli_epi16(_mm512_cvtepi8_epi16(codes), 7);  // the sign in bits 15 and 14
+    const __m512i bits = _mm512_and_si512(shifted, _mm512_set1_epi16(~0x4000));
+    const __m512i magnitude = _mm512_and_si512(bits, _mm512_set1_epi16(0x3fff));
+    const __mmask32 nan = _mm512_cmpeq_epi16_mask(magnitude, _mm512_set1_epi16(0x3f80));
+    return _mm512_mask_mov_epi16(bits, nan, _mm512_set1_epi16(0x7e00));
+  }
+
+  static F scale_fp8(__m256i f16, F scale) { return _mm512_mul_ps(_mm512_cvtph_ps(f16), scale); }
+
+  static F scale_int8(__m128i codes, const Group<Avx512>& group) {
+    const F value = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(codes));
+    return _mm512_mul_ps(_mm512_sub_ps(value, group.zero), group.scale);
+  }
+
+  // 16 codes of 4 bits: 8 copies of them as 64 bits, each shifted on by one code, so that the codes of
+  // columns 0 and 8, 1 and 9, ... stand lowest in lanes 0, 1, 2, 3, ... A permutation looks at the low 4 bits
+  // of a lane only, so it needs no mask to find the code's weight.
+  static F look_up_int4(const std::byte* p, F weights) {
+    long long codes;
+    std::memcpy(&codes, p, sizeof codes);
+    const __m512i shifts = _mm512_setr_epi64(0, 4, 8, 12, 16, 20, 24, 28);
+    return _mm512_permutexvar_ps(_mm512_srlv_epi64(_mm512_set1_epi64(codes), shifts), weights);
+  }
+
+  // The order of lanes that look_up_int4 leaves. Activations are permuted once for all rows, sums once a row:
+  // cheaper than permuting every vector of weights.
+  template <Format format>
+  static F to_order(F v) {
+    if constexpr (format != Format::int4) return v;
+    return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15), v);
+  }
+  template <Format format>
+  static F from_order(F v) {
+    if constexpr (format != Format::int4) return v;
+    return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15), v);
+  }
+
+  template <Format format>
+  static void decode(const std::byte* p, const Group<Avx512>& group, F out[2]) {
+    if constexpr (format == Format::f32) {
+      out[0] = _mm512_loadu_ps(p);
+      out[1] = _mm512_loadu_ps(p + 64);
+    } else if constexpr (format == Format::f16) {
+      out[0] = _mm512_cvtph_ps(load256(p));
+      out[1] = _mm512_cvtph_ps(load256(p + 32));
+    } else if constexpr (format == Format::bf16) {
+      out[0] = widen_bf16(load256(p));
+      out[1] = widen_bf16(load256(p + 32));
+    } else if constexpr (format == Format::fp8_e4m3) {
+      const __m512i f16 = fp8_to_f16(load256(p));
+      out[0] = scale_fp8(_mm512_castsi512_si256(f16), group.scale);
+      out[1] = scale_fp8(_mm512_extracti64x4_epi64(f16, 1), group.scale);
+    } else if constexpr (format == Format::int8) {
+      out[0] = scale_int8(load128(p), group);
+      out[1] = scale_int8(load128(p + 16), group);
+    } else {
+      const F codes = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+      const F weights = _mm512_mul_ps(_mm512_sub_ps(codes, group.zero), group.scale);
+      out[0] = look_up_int4(p, weights);
+      out[1] = look_up_int4(p + 8, weights);
+    }
+  }
+
+  // What simd/stream.h needs.
+  using I = __m512i;
+  static constexpr std::size_t stream_sums = 16;
+  static constexpr bool streams_fp8 = true;
+
+  static I codes(const std::byte* p) { return _mm512_loadu_si512(p); }
+  static I codes(const std::byte* p, std::size_t bytes) {
+    return _mm512_maskz_loadu_epi8((std::uint64_t{1} << bytes) - 1, p);
+  }
+  static F to_float(I v) { return _mm512_cvtepi32_ps(v); }
+
+  static F numbers(Format format, const std::byte* p, std::size_t n) {
+    if (format == Format::f32) return _mm512_maskz_loadu_ps(low_lanes(n), p);
+    const __m256i bits = _mm256_maskz_loadu_epi16(low_lanes(n), p);
+    return format == Format::f16 ? _mm512_cvtph_ps(bits) : widen_bf16(bits);
+  }
+  static F pick(F v, const std::int32_t* index) {
+    return _mm512_permutexvar_ps(_mm512_loadu_si512(index), v);
+  }
+
+  // A value stays in its own 32 bits: the even column's bf16 moves up, the odd one's is there already.
+  // fp8: exponent and mantissa to bits 20 to 26 and the sign to bit 31, the exponent's upper bits such that a
+  // normal number becomes 2^-8 of itself. Subnormal ones and NaN do not come right: see all_normal.
+  template <Format format>
+  static void widen(I w, F* out) {
+    if constexpr (format == Format::bf16) {
+      out[0] = _mm512_castsi512_ps(_mm512_slli_epi32(w, 16));
+      out[1] = _mm512_castsi512_ps(_mm512_and_si512(w, _mm512_set1_epi32(static_cast<int>(0xffff0000u))));
+    } else {
+      const auto number = [](I v) {
+        const I kept = _mm512_set1_epi32(static_cast<int>(0x87f00000u));
+        constexpr int a_and_b_or_c = 0xea;
+        return _mm512_castsi512_ps(
+            _mm512_ternarylogic_epi32(v, kept, _mm512_set1_epi32(0x38000000), a_and_b_or_c));
+      };
+      const I odd = _mm512_srai_epi16(w, 4);
+      const I even = _mm512_srai_epi16(_mm512_slli_epi16(w, 8), 4);
+      out[0] = number(_mm512_slli_epi32(even, 16));
+      out[1] = number(_mm512_slli_epi32(odd, 16));
+      out[2] = number(even);
+      out[3] = number(odd);
+    }
+  }
+
+  // Whether `widen` is right for all fp8 codes of R vectors. Codes plus 1 have bits 4 to 6 clear for zeros,
+  // subnormal numbers and NaN; also for most numbers with the smallest exponent, which are few.
+  template <std::size_t R>
+  static bool all_normal(const I* w) {
+    __mmask64 normal = ~std::uint64_t{0};
+    for (std::size_t r = 0; r < R; ++r) {
+      const I next = _mm512_add_epi8(w[r], _mm512_set1_epi8(1));
+      normal = _mm512_mask_test_epi8_mask(normal, next, _mm512_set1_epi8(0x70));
+    }
+    return normal == ~std::uint64_t{0};
+  }
+
+  // The same as widen for all fp8 codes, slower.
+  static void widen_any(I w, F* out) {
+    for (int p = 0; p < 4; p += 2) {
+      const __m128i first = _mm512_cvtepi32_epi8(_mm512_srl_epi32(w, _mm_cvtsi32_si128(8 * p)));
+      const __m128i second = _mm512_cvtepi32_epi8(_mm512_srl_epi32(w, _mm_cvtsi32_si128(8 * p + 8)));
+      const __m512i f16 = fp8_to_f16(_mm256_set_m128i(second, first));
+      out[p] = _mm512_cvtph_ps(_mm512_castsi512_si256(f16));
+      out[p + 1] = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(f16, 1));
+    }
+  }
+
+  // Codes as numbers that a dot product takes: even and odd columns apart, int8 as 16 bits, int4 as 8.
+  template <Format format>
+  static constexpr std::size_t activation_bytes = format == Format::int8 ? 2 : 1;
+
+  template <Format format>
+  static void split(I w, I* out) {
+    if constexpr (format == Format::int8) {
+      out[0] = _mm512_and_si512(w, _mm512_set1_epi16(0xff));
+      out[1] = _mm512_srli_epi16(w, 8);
+    } else {
+      out[0] = _mm512_and_si512(w, _mm512_set1_epi8(0x0f));
+      out[1] = _mm512_and_si512(_mm512_srli_epi16(w, 4), _mm512_set1_epi8(0x0f));
+    }
+  }
+
+  template <Format format>
+  static I dot(const I* w, const std::byte* x, I begin) {
+    if constexpr (format == Format::int8) {
+      const I sum =
+          _mm512_add_epi32(_mm512_madd_epi16(w[0], codes(x)), _mm512_madd_epi16(w[1], codes(x + 64)));
+      return _mm512_add_epi32(begin, sum);
+    } else {  // 4 * 15 * 127 fits 16 bits
+      const I sum =
+          _mm512_add_epi16(_mm512_maddubs_epi16(w[0], codes(x)), _mm512_maddubs_epi16(w[1], codes(x + 64)));
+      return _mm512_add_epi32(begin, _mm512_madd_epi16(sum, _mm512_set1_epi16(1)));
+    }
+  }
+
+  // int8: two groups of 8 lanes; int4: four of 4.
+  template <Format format>
+  static F spread(const float* factors) {
+    if constexpr (format == Format::int8) {
+      double two;
+      std::memcpy(&two, factors, sizeof two);
+      const I lanes_of = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+      return _mm512_permutevar_ps(_mm512_castpd_ps(_mm512_set1_pd(two)), lanes_of);
+    } else {
+      const I lanes_of = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+      return _mm512_permutevar_ps(_mm512_broadcast_f32x4(_mm_loadu_ps(factors)), lanes_of);
+    }
+  }
+};
+
+}  // namespace
+}  // namespace baleen::kernels
