@@ -160,8 +160,8 @@ struct Avx512 {
   static constexpr bool streams_fp8 = true;
 
   static I codes(const std::byte* p) { return _mm512_loadu_si512(p); }
-  static I codes(const std::byte* p, std::size_t bytes) {
-    return _mm512_maskz_loadu_epi8((std::uint64_t{1} << bytes) - 1, p);
+  static I codes(const std::byte* p, std::size_t bytes) {  // 1 to 64 of them
+    return _mm512_maskz_loadu_epi8(~std::uint64_t{0} >> (64 - bytes), p);
   }
   static F to_float(I v) { return _mm512_cvtepi32_ps(v); }
 
