@@ -453,7 +453,7 @@ void multiply_any(const MatmulArgs& a) {
   for (std::size_t row = a.row_begin; row < a.row_end; row += 2 * tile_rows) {
     const std::size_t rows = smaller(2 * tile_rows, a.row_end - row);
     for (std::size_t r = 0; r < rows; ++r) {
-      avx512_kernels().widen_row[static_cast<std::size_t>(m.format)](m, row + r, row_floats);
+      avx512_dot_kernels().widen_row[static_cast<std::size_t>(m.format)](m, row + r, row_floats);
       std::byte* tiles = scratch.widened + row_in_tiles(r, steps);
       for (std::size_t c = 0; c < m.cols; c += tile_cols, tiles += tile_bytes) {
         _mm512_store_si512(tiles, load_activations(row_floats + c, smaller(tile_cols, m.cols - c)));
@@ -595,7 +595,7 @@ const Matmul& matmul_of(const Matrix& m) {
 }
 
 const Matmul& matmul(Path path, const Matrix& m) {
-  if (path != Path::batch) return avx512_kernels().matmul(path, m);
+  if (path != Path::batch) return avx512_dot_kernels().matmul(path, m);
   switch (m.format) {
     case Format::f32:
       return matmul_of<Format::f32>(m);
@@ -616,7 +616,7 @@ const Matmul& matmul(Path path, const Matrix& m) {
 
 const Kernels& amx_kernels() {
   static const Kernels table = [] {
-    Kernels kernels = avx512_kernels();
+    Kernels kernels = avx512_dot_kernels();
     kernels.name = "amx";
     kernels.matmul = matmul;
     for (std::size_t f = 0; f < format_count; ++f)

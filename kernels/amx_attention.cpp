@@ -7,8 +7,8 @@
 // multiples of attention_block, so what a query gets depends on its own positions alone.
 #include "kernels/amx.h"
 #include "kernels/amx_tiles.h"
-#include "kernels/avx512_vector.h"
 #include "kernels/simd/attention.h"
+#include "kernels/simd/avx512.h"
 
 namespace baleen::kernels {
 namespace {

@@ -158,6 +158,78 @@ struct Avx2 {
       out[1] = scale_integer(int4_codes(p + 4), group);
     }
   }
+
+  // What simd/stream.h needs; simd/avx512.h says how it works. fp8 has no path of its own: half as many
+  // values a vector leave no time for it.
+  using I = __m256i;
+  static constexpr std::size_t stream_sums = 8;
+  static constexpr bool streams_fp8 = false;
+
+  static I codes(const std::byte* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+  static I codes(const std::byte* p, std::size_t bytes) {
+    std::byte padded_codes[32] = {};
+    std::memcpy(padded_codes, p, bytes);
+    return codes(padded_codes);
+  }
+  static F to_float(I v) { return _mm256_cvtepi32_ps(v); }
+
+  static F numbers(Format format, const std::byte* p, std::size_t n) {
+    std::byte padded_numbers[32] = {};
+    const std::byte* from = p;
+    if (n < lanes) {
+      std::memcpy(padded_numbers, p, value_bytes(format, n));
+      from = padded_numbers;
+    }
+    if (format == Format::f32) return _mm256_castsi256_ps(codes(from));
+    return format == Format::f16 ? _mm256_cvtph_ps(load128(from)) : widen_bf16(load128(from));
+  }
+  static F pick(F v, const std::int32_t* index) {
+    return _mm256_permutevar8x32_ps(v, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(index)));
+  }
+
+  template <Format format>
+  static void widen(I w, F* out) {
+    static_assert(format == Format::bf16);
+    out[0] = _mm256_castsi256_ps(_mm256_slli_epi32(w, 16));
+    out[1] = _mm256_castsi256_ps(_mm256_and_si256(w, _mm256_set1_epi32(static_cast<int>(0xffff0000u))));
+  }
+
+  template <Format format>
+  static constexpr std::size_t activation_bytes = format == Format::int8 ? 2 : 1;
+
+  template <Format format>
+  static void split(I w, I* out) {
+    if constexpr (format == Format::int8) {
+      out[0] = _mm256_and_si256(w, _mm256_set1_epi16(0xff));
+      out[1] = _mm256_srli_epi16(w, 8);
+    } else {
+      out[0] = _mm256_and_si256(w, _mm256_set1_epi8(0x0f));
+      out[1] = _mm256_and_si256(_mm256_srli_epi16(w, 4), _mm256_set1_epi8(0x0f));
+    }
+  }
+
+  template <Format format>
+  static I dot(const I* w, const std::byte* x, I begin) {
+    if constexpr (format == Format::int8) {
+      const I sum =
+          _mm256_add_epi32(_mm256_madd_epi16(w[0], codes(x)), _mm256_madd_epi16(w[1], codes(x + 32)));
+      return _mm256_add_epi32(begin, sum);
+    } else {
+      const I sum =
+          _mm256_add_epi16(_mm256_maddubs_epi16(w[0], codes(x)), _mm256_maddubs_epi16(w[1], codes(x + 32)));
+      return _mm256_add_epi32(begin, _mm256_madd_epi16(sum, _mm256_set1_epi16(1)));
+    }
+  }
+
+  // int8: one group; int4: two of 4 lanes.
+  template <Format format>
+  static F spread(const float* factors) {
+    if constexpr (format == Format::int8) return _mm256_broadcast_ss(factors);
+    double two;
+    std::memcpy(&two, factors, sizeof two);
+    const I lanes_of = _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1);
+    return _mm256_permutevar_ps(_mm256_castpd_ps(_mm256_set1_pd(two)), lanes_of);
+  }
 };
 
 }  // namespace

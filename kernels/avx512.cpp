@@ -1,5 +1,5 @@
 // AVX-512 F, BW, DQ and VL.
-#include "kernels/avx512_vector.h"
+#include "kernels/simd/avx512.h"
 #include "kernels/simd/table.h"
 
 namespace baleen::kernels {

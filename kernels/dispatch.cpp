@@ -69,6 +69,11 @@ bool has_avx512() {
   return has_avx2() && has_all(saved_state(), 0xe6) && has_all(cpuid(7).ebx, f | dq | bw | vl);
 }
 
+bool has_avx512_vnni() {
+  constexpr unsigned vnni = 1u << 11;
+  return has_avx512() && has_all(cpuid(7).ecx, vnni);
+}
+
 // Linux gives a process the tiles' 8 KB of state for each thread only if it asks for it: arch_prctl's
 // ARCH_REQ_XCOMP_PERM for feature 18, the tiles' data (Documentation/arch/x86/xstate.rst).
 bool may_use_tiles() {
@@ -87,7 +92,7 @@ bool has_amx() {
   constexpr unsigned amx_bf16 = 1u << 22;
   constexpr unsigned amx_tile = 1u << 24;
   constexpr unsigned avx512_bf16 = 1u << 5;
-  return has_avx512() && has_all(saved_state(), tile_state) && has_all(cpuid(7).ecx, vbmi) &&
+  return has_avx512_vnni() && has_all(saved_state(), tile_state) && has_all(cpuid(7).ecx, vbmi) &&
          has_all(cpuid(7).edx, amx_bf16 | amx_tile) && has_all(cpuid(7, 1).eax, avx512_bf16) &&
          may_use_tiles();
 }
@@ -99,7 +104,8 @@ std::span<const Table> tables() {
   static const Table list[] = {
 #if defined(__x86_64__)
     {amx_kernels, "amx", has_amx(),
-     "amx_tile amx_bf16 avx512f avx512bw avx512dq avx512vl avx512_bf16 avx512_vbmi"},
+     "amx_tile amx_bf16 avx512f avx512bw avx512dq avx512vl avx512_vnni avx512_bf16 avx512_vbmi"},
+    {avx512_dot_kernels, "avx512", has_avx512_vnni(), "avx512f avx512bw avx512dq avx512vl avx512_vnni"},
     {avx512_kernels, "avx512", has_avx512(), "avx512f avx512bw avx512dq avx512vl"},
     {avx2_kernels, "avx2", has_avx2(), "avx2 fma f16c"},
 #endif

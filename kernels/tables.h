@@ -10,6 +10,7 @@ const Kernels& scalar_kernels();
 const Kernels& avx2_kernels();
 const Kernels& avx512_kernels();
 const Kernels& amx_kernels();
+const Kernels& avx512_dot_kernels();
 
 // Widened rows of a matrix that a matmul holds in scratch at a time, for the largest instruction set.
 inline constexpr std::size_t scratch_rows = 16;

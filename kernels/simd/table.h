@@ -4,6 +4,7 @@
 #include "kernels/simd/attention.h"
 #include "kernels/simd/elementwise.h"
 #include "kernels/simd/matmul.h"
+#include "kernels/simd/stream.h"
 
 namespace baleen::kernels {
 namespace {
@@ -12,7 +13,10 @@ namespace {
 template <class V, Format... formats>
 Kernels make_table() {
   return {.name = V::name,
-          .matmul = [](Path, const Matrix& m) -> const Matmul& {
+          .matmul = [](Path path, const Matrix& m) -> const Matmul& {
+            if (path == Path::stream) {
+              if (const Matmul* kernel = stream_kernel<V>(m)) return *kernel;
+            }
             static constexpr Matmul list[] = {{&f32_packing, matmul<V, formats>}...};
             return list[static_cast<std::size_t>(m.format)];
           },

@@ -1,8 +1,10 @@
-// V of AVX-512 F, BW, DQ and VL for the templates in simd/: 16 lanes, 32 registers, masks for what is left
-// over.
+// The vocabulary of AVX-512 F, BW, DQ and VL: 16 lanes, 32 registers, masks for what is left over. All tables
+// of that instruction set speak it.
 #pragma once
 
 #include <immintrin.h>
+
+#include <string_view>
 
 #include "kernels/simd/rows.h"
 
@@ -149,6 +151,115 @@ struct Avx512 {
       const F weights = _mm512_mul_ps(_mm512_sub_ps(codes, group.zero), group.scale);
       out[0] = look_up_int4(p, weights);
       out[1] = look_up_int4(p + 8, weights);
+    }
+  }
+
+  // What simd/stream.h needs.
+  using I = __m512i;
+  static constexpr std::size_t stream_sums = 16;
+  static constexpr bool streams_fp8 = true;
+
+  static I codes(const std::byte* p) { return _mm512_loadu_si512(p); }
+  static I codes(const std::byte* p, std::size_t bytes) {  // 1 to 64 of them
+    return _mm512_maskz_loadu_epi8(~std::uint64_t{0} >> (64 - bytes), p);
+  }
+  static F to_float(I v) { return _mm512_cvtepi32_ps(v); }
+
+  static F numbers(Format format, const std::byte* p, std::size_t n) {
+    if (format == Format::f32) return _mm512_maskz_loadu_ps(low_lanes(n), p);
+    const __m256i bits = _mm256_maskz_loadu_epi16(low_lanes(n), p);
+    return format == Format::f16 ? _mm512_cvtph_ps(bits) : widen_bf16(bits);
+  }
+  static F pick(F v, const std::int32_t* index) {
+    return _mm512_permutexvar_ps(_mm512_loadu_si512(index), v);
+  }
+
+  // A value stays in its own 32 bits: the even column's bf16 moves up, the odd one's is there already.
+  // fp8: exponent and mantissa to bits 20 to 26 and the sign to bit 31, the exponent's upper bits such that a
+  // normal number becomes 2^-8 of itself. Subnormal ones and NaN do not come right: see all_normal.
+  template <Format format>
+  static void widen(I w, F* out) {
+    if constexpr (format == Format::bf16) {
+      out[0] = _mm512_castsi512_ps(_mm512_slli_epi32(w, 16));
+      out[1] = _mm512_castsi512_ps(_mm512_and_si512(w, _mm512_set1_epi32(static_cast<int>(0xffff0000u))));
+    } else {
+      const auto number = [](I v) {
+        const I kept = _mm512_set1_epi32(static_cast<int>(0x87f00000u));
+        constexpr int a_and_b_or_c = 0xea;
+        return _mm512_castsi512_ps(
+            _mm512_ternarylogic_epi32(v, kept, _mm512_set1_epi32(0x38000000), a_and_b_or_c));
+      };
+      const I odd = _mm512_srai_epi16(w, 4);
+      const I even = _mm512_srai_epi16(_mm512_slli_epi16(w, 8), 4);
+      out[0] = number(_mm512_slli_epi32(even, 16));
+      out[1] = number(_mm512_slli_epi32(odd, 16));
+      out[2] = number(even);
+      out[3] = number(odd);
+    }
+  }
+
+  // Whether `widen` is right for all fp8 codes of R vectors. Codes plus 1 have bits 4 to 6 clear for zeros,
+  // subnormal numbers and NaN; also for most numbers with the smallest exponent, which are few.
+  template <std::size_t R>
+  static bool all_normal(const I* w) {
+    __mmask64 normal = ~std::uint64_t{0};
+    for (std::size_t r = 0; r < R; ++r) {
+      const I next = _mm512_add_epi8(w[r], _mm512_set1_epi8(1));
+      normal = _mm512_mask_test_epi8_mask(normal, next, _mm512_set1_epi8(0x70));
+    }
+    return normal == ~std::uint64_t{0};
+  }
+
+  // The same as widen for all fp8 codes, slower.
+  static void widen_any(I w, F* out) {
+    for (int p = 0; p < 4; p += 2) {
+      const __m128i first = _mm512_cvtepi32_epi8(_mm512_srl_epi32(w, _mm_cvtsi32_si128(8 * p)));
+      const __m128i second = _mm512_cvtepi32_epi8(_mm512_srl_epi32(w, _mm_cvtsi32_si128(8 * p + 8)));
+      const __m512i f16 = fp8_to_f16(_mm256_set_m128i(second, first));
+      out[p] = _mm512_cvtph_ps(_mm512_castsi512_si256(f16));
+      out[p + 1] = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(f16, 1));
+    }
+  }
+
+  // Codes as numbers that a dot product takes: even and odd columns apart, int8 as 16 bits, int4 as 8.
+  template <Format format>
+  static constexpr std::size_t activation_bytes = format == Format::int8 ? 2 : 1;
+
+  template <Format format>
+  static void split(I w, I* out) {
+    if constexpr (format == Format::int8) {
+      out[0] = _mm512_and_si512(w, _mm512_set1_epi16(0xff));
+      out[1] = _mm512_srli_epi16(w, 8);
+    } else {
+      out[0] = _mm512_and_si512(w, _mm512_set1_epi8(0x0f));
+      out[1] = _mm512_and_si512(_mm512_srli_epi16(w, 4), _mm512_set1_epi8(0x0f));
+    }
+  }
+
+  template <Format format>
+  static I dot(const I* w, const std::byte* x, I begin) {
+    if constexpr (format == Format::int8) {
+      const I sum =
+          _mm512_add_epi32(_mm512_madd_epi16(w[0], codes(x)), _mm512_madd_epi16(w[1], codes(x + 64)));
+      return _mm512_add_epi32(begin, sum);
+    } else {  // 4 * 15 * 127 fits 16 bits
+      const I sum =
+          _mm512_add_epi16(_mm512_maddubs_epi16(w[0], codes(x)), _mm512_maddubs_epi16(w[1], codes(x + 64)));
+      return _mm512_add_epi32(begin, _mm512_madd_epi16(sum, _mm512_set1_epi16(1)));
+    }
+  }
+
+  // int8: two groups of 8 lanes; int4: four of 4.
+  template <Format format>
+  static F spread(const float* factors) {
+    if constexpr (format == Format::int8) {
+      double two;
+      std::memcpy(&two, factors, sizeof two);
+      const I lanes_of = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+      return _mm512_permutevar_ps(_mm512_castpd_ps(_mm512_set1_pd(two)), lanes_of);
+    } else {
+      const I lanes_of = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+      return _mm512_permutevar_ps(_mm512_broadcast_f32x4(_mm_loadu_ps(factors)), lanes_of);
     }
   }
 };

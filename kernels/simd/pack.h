@@ -1,0 +1,142 @@
+// Packing groups of 32 columns of activations, in AVX2 for every vector instruction set of x86: it is done
+// once a token and product, and wider vectors would gain little.
+#pragma once
+
+#include <immintrin.h>
+
+#include "kernels/simd/rows.h"
+
+namespace baleen::kernels {
+namespace {
+
+// The group of columns from c on where it is whole, else a copy with zeros behind `end`.
+inline const float* whole_group(const float* x, std::size_t c, std::size_t end, float* copy) {
+  if (c + pack_cols <= end) return x;
+  for (std::size_t i = 0; i < pack_cols; ++i) copy[i] = 0;
+  if (c < end) std::memcpy(copy, x, (end - c) * sizeof(float));
+  return copy;
+}
+
+inline void store256(std::byte* at, __m256i v) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(at), v);
+}
+inline void store128(std::byte* at, __m128i v) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(at), v);
+}
+
+// Even and odd numbers of a and b.
+struct Halves {
+  __m256 even, odd;
+};
+inline Halves deinterleave(__m256 a, __m256 b) {
+  const auto in_order = [](__m256 v) {
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(v), 0xd8));
+  };
+  return {in_order(_mm256_shuffle_ps(a, b, 0x88)), in_order(_mm256_shuffle_ps(a, b, 0xdd))};
+}
+
+// Columns c to c + 31 into a row of chunks [parts][lanes], where number l of part p is column l * parts + p.
+// Chunks from `end` on do not exist.
+template <std::size_t parts, std::size_t lanes>
+void pack_parts(const float* x, float* row, std::size_t c, std::size_t end) {
+  constexpr std::size_t chunk = parts * lanes;
+  __m256 v[4];
+  for (std::size_t i = 0; i < 4; ++i) v[i] = _mm256_loadu_ps(x + 8 * i);
+  Halves low = deinterleave(v[0], v[1]);
+  Halves high = deinterleave(v[2], v[3]);
+  const auto store = [&](std::size_t column, std::size_t part, __m256 numbers) {
+    if (column >= end) return;
+    _mm256_storeu_ps(row + column / chunk * chunk + part * lanes + column % chunk / parts, numbers);
+  };
+  if constexpr (parts == 2) {
+    store(c, 0, low.even);
+    store(c, 1, low.odd);
+    store(c + 16, 0, high.even);
+    store(c + 16, 1, high.odd);
+  } else {
+    static_assert(parts == 4);
+    const Halves even = deinterleave(low.even, high.even);
+    const Halves odd = deinterleave(low.odd, high.odd);
+    store(c, 0, even.even);
+    store(c, 1, odd.even);
+    store(c, 2, even.odd);
+    store(c, 3, odd.odd);
+  }
+}
+
+// 32 numbers as int16, in order, and their scale.
+struct Integers {
+  __m256i low, high;
+  float scale;
+};
+
+// x / scale rounded to nearest, with scale = max |x| / limit. Groups below 2^-100 count as zeros: the scale
+// would be among the denormals. A group that holds a NaN or an infinity gets the scale NaN.
+inline Integers to_integers(const float* x, float limit) {
+  __m256 v[4];
+  __m256i maximum = _mm256_setzero_si256();  // of the bits of |x|: NaN is above all
+  for (std::size_t i = 0; i < 4; ++i) {
+    v[i] = _mm256_loadu_ps(x + 8 * i);
+    const __m256i magnitude = _mm256_and_si256(_mm256_castps_si256(v[i]), _mm256_set1_epi32(0x7fffffff));
+    maximum = _mm256_max_epu32(maximum, magnitude);
+  }
+  __m128i m = _mm_max_epu32(_mm256_castsi256_si128(maximum), _mm256_extracti128_si256(maximum, 1));
+  m = _mm_max_epu32(m, _mm_shuffle_epi32(m, 0x4e));
+  m = _mm_max_epu32(m, _mm_shuffle_epi32(m, 0xb1));
+  const float largest = _mm_cvtss_f32(_mm_castsi128_ps(m));
+  const bool finite = _mm_cvtsi128_si32(m) < 0x7f800000;
+  const bool zero = !(largest >= 0x1p-100f);
+  if (zero || !finite) {
+    const __m256i none = _mm256_setzero_si256();
+    return {none, none, finite ? 0.0f : __builtin_nanf("")};
+  }
+  const __m256 inverse = _mm256_set1_ps(limit / largest);
+  __m256i q[4];
+  for (std::size_t i = 0; i < 4; ++i) q[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));
+  return {_mm256_permute4x64_epi64(_mm256_packs_epi32(q[0], q[1]), 0xd8),
+          _mm256_permute4x64_epi64(_mm256_packs_epi32(q[2], q[3]), 0xd8), largest / limit};
+}
+
+// Group g of integer activations, in the order in which V::split leaves the codes. begin gets -offset times
+// the sums over the columns of each lane of 32 bits. Returns the scale.
+template <Format format, std::size_t value_size, std::size_t lanes>
+float pack_integers(const float* x, std::byte* begin, std::byte* values, std::size_t g) {
+  constexpr std::size_t vector_bytes = 4 * lanes;
+  constexpr std::size_t chunk_groups = lanes * 32 / value_bits(format) / pack_cols;
+  // The largest for which a lane's sum of 4 products, each at most 128 times it, is exact in float32.
+  const Integers q = to_integers(x, value_size == 1 ? 127.0f : 32767.0f);
+
+  const __m256i offset = _mm256_set1_epi16(static_cast<short>(-(1 << (value_bits(format) - 1))));
+  const __m256i pairs =
+      _mm256_hadd_epi32(_mm256_madd_epi16(q.low, offset), _mm256_madd_epi16(q.high, offset));
+  const __m256i fours = _mm256_permute4x64_epi64(pairs, 0xd8);
+  if constexpr (format == Format::int8) {
+    store256(begin, fours);
+  } else {
+    const __m256i eights = _mm256_permute4x64_epi64(_mm256_hadd_epi32(fours, fours), 0xd8);
+    store128(begin, _mm256_castsi256_si128(eights));
+  }
+
+  const __m256i bytes = _mm256_permute4x64_epi64(_mm256_packs_epi16(q.low, q.high), 0xd8);
+  std::byte* chunk = values + g / chunk_groups * chunk_groups * pack_cols * value_size;
+  if constexpr (value_size == 2) {  // words of even columns, words of odd ones
+    const auto even = [](__m256i v) { return _mm256_srai_epi32(_mm256_slli_epi32(v, 16), 16); };
+    const auto odd = [](__m256i v) { return _mm256_srai_epi32(v, 16); };
+    std::byte* at = chunk + g % chunk_groups * 32;
+    store256(at, _mm256_permute4x64_epi64(_mm256_packs_epi32(even(q.low), even(q.high)), 0xd8));
+    store256(at + vector_bytes, _mm256_permute4x64_epi64(_mm256_packs_epi32(odd(q.low), odd(q.high)), 0xd8));
+  } else if constexpr (format == Format::int4) {  // bytes of even columns, bytes of odd ones
+    const __m256i even = _mm256_and_si256(bytes, _mm256_set1_epi16(0xff));
+    const __m256i apart =
+        _mm256_permute4x64_epi64(_mm256_packus_epi16(even, _mm256_srli_epi16(bytes, 8)), 0xd8);
+    std::byte* at = chunk + g % chunk_groups * 16;
+    store128(at, _mm256_castsi256_si128(apart));
+    store128(at + vector_bytes, _mm256_extracti128_si256(apart, 1));
+  } else {
+    store256(chunk + g % chunk_groups * 32, bytes);
+  }
+  return q.scale;
+}
+
+}  // namespace
+}  // namespace baleen::kernels

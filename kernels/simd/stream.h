@@ -1,0 +1,341 @@
+// Products for tokens that come alone or nearly so: one pass over the stored bytes, at the speed of memory.
+// What a core can do while the next 64 bytes arrive is some fourteen vector instructions, so they are spent
+// on the weights: activations are packed once in the order in which the codes of a vector come apart.
+//   bf16, fp8   float32 activations; a vector of codes is widened by shifts and masks, without moving values
+//               from one lane to another
+//   int8, int4  activations rounded to integers by groups of 32 columns, each with its own float32 scale, and
+//               integer dot products: a lane of 32 bits sums the columns whose codes lie in it. Scales stay
+//               exact: scale of the weights * scale of the activations * integer, summed in float32
+// What is left over is multiplied by the kernels of simd/matmul.h.
+//
+// Beyond rows.h, a V has
+//   V::I                           a vector of integers, as wide as F
+//   V::codes                       loads one, also just a number of bytes with zeros behind them
+//   V::stream_sums                 sums that fit the registers beside a pass's other vectors
+//   V::widen<format>               a vector of codes as float32: out[p], lane l is column l * parts + p
+//   V::split<format>, dot<format>  a vector of codes by its parts; their products with packed activations,
+//                                  added to a vector of int32
+//   V::activation_bytes<format>    1 or 2: what dot multiplies integer codes with
+//   V::spread<format>              factors of the groups in a vector of codes, each over the lanes of its
+//   group V::numbers, pick               scales as float32; a permutation
+// A token's sums are formed lane by lane in ascending columns, whatever else the call covers.
+#pragma once
+
+#include "kernels/simd/pack.h"
+#include "kernels/simd/rows.h"
+
+namespace baleen::kernels {
+namespace {
+
+// Tokens that share a pass.
+constexpr std::size_t stream_tokens = 4;
+constexpr std::size_t stream_rows = 4;
+
+constexpr std::size_t round_up(std::size_t n, std::size_t unit) {
+  return (n + unit - 1) / unit * unit;
+}
+
+// R rows and T tokens, or two halves of the rows if their sums do not fit the registers.
+template <class Dot, std::size_t R, std::size_t T>
+void stream_block(const MatmulArgs& a, std::size_t row, std::size_t token) {
+  if constexpr (R > 1 && R * T > Dot::sums) {
+    stream_block<Dot, R / 2, T>(a, row, token);
+    stream_block<Dot, R / 2, T>(a, row + R / 2, token);
+  } else {
+    Dot::template multiply<R, T>(a, row, token);
+  }
+}
+
+// R rows and up to T tokens.
+template <class Dot, std::size_t R, std::size_t T = stream_tokens>
+void stream_some(const MatmulArgs& a, std::size_t row, std::size_t token, std::size_t tokens) {
+  if (tokens == T) {
+    stream_block<Dot, R, T>(a, row, token);
+  } else if constexpr (T > 1) {
+    stream_some<Dot, R, T - 1>(a, row, token, tokens);
+  }
+}
+
+template <class Dot>
+void stream(const MatmulArgs& a) {
+  const auto all_tokens = [&]<std::size_t R>(std::size_t row) {
+    for (std::size_t t = 0; t < a.tokens; t += stream_tokens) {
+      stream_some<Dot, R>(a, row, t, smaller(stream_tokens, a.tokens - t));
+    }
+  };
+  std::size_t row = a.row_begin;
+  for (; row + stream_rows <= a.row_end; row += stream_rows) all_tokens.template operator()<stream_rows>(row);
+  for (; row < a.row_end; ++row) all_tokens.template operator()<1>(row);
+}
+
+inline const std::byte* slot_of(const MatmulArgs& a, std::size_t token, std::size_t slot_bytes) {
+  return a.packed + (a.slots ? a.slots[token] : token) * slot_bytes;
+}
+
+template <class V, std::size_t R, std::size_t T>
+void store_sums(const MatmulArgs& a, std::size_t row, std::size_t token, const typename V::F* sum) {
+  float* out = a.out + token * a.out_stride + row - a.row_begin;
+  unrolled<R * T>([&](auto i) { out[i % T * a.out_stride + i / T] = V::sum(sum[i]); });
+}
+
+// Prefetches what R rows need prefetch_bytes after byte `at`; where these rows end, that is R rows further
+// on.
+template <std::size_t R, class Row>
+[[gnu::always_inline]] inline void prefetch_stream(const Row* row, std::size_t row_bytes, std::size_t at) {
+  std::size_t ahead = at + prefetch_bytes;
+  if (ahead >= row_bytes) ahead += (R - 1) * row_bytes;
+  unrolled<R>([&](auto r) { __builtin_prefetch(row[r].values + ahead); });
+}
+
+// bf16, and fp8 in blocks of whole vectors of codes.
+template <class V, Format format>
+struct FloatStream {
+  using F = typename V::F;
+  static constexpr bool scaled = format == Format::fp8_e4m3;
+  static constexpr std::size_t parts = 32 / value_bits(format);
+  static constexpr std::size_t chunk = parts * V::lanes;
+  static constexpr std::size_t sums = scaled ? V::stream_sums / 2 : V::stream_sums;
+
+  static std::size_t slot_bytes(std::size_t cols) {
+    return round_up(round_up(cols, chunk) * sizeof(float), pack_align);
+  }
+
+  static void pack(const PackArgs& a) {
+    const std::size_t end = a.col_end == a.cols ? round_up(a.cols, larger(chunk, pack_cols)) : a.col_end;
+    for (std::size_t t = 0; t < a.tokens; ++t) {
+      const float* x = a.x + (a.x_rows ? a.x_rows[t] : t) * a.x_stride;
+      auto* slot = reinterpret_cast<float*>(a.packed + t * slot_bytes(a.cols));
+      for (std::size_t c = a.col_begin; c < end; c += pack_cols) {
+        float group[pack_cols];
+        const float* from = whole_group(x + (c - a.col_begin), c, a.col_end, group);
+        pack_parts<parts, V::lanes>(from, slot, c, round_up(a.cols, chunk));
+      }
+    }
+  }
+  static constexpr Packing packing = {.slot_tokens = 1, .slot_bytes = slot_bytes, .pack = pack};
+
+  static bool fits(const Matrix& m) {
+    return !scaled || !m.scales || m.block_cols % chunk == 0 || m.block_cols >= m.cols;
+  }
+
+  template <std::size_t R, std::size_t T>
+  static void multiply(const MatmulArgs& a, std::size_t first_row, std::size_t first_token) {
+    const Matrix& m = *a.matrix;
+    Row<V, format> row[R];
+    const float* x[T];
+    F sum[R * T];
+    unrolled<R>([&](auto r) { row[r] = Row<V, format>(m, first_row + r); });
+    unrolled<T>([&](auto t) {
+      x[t] = reinterpret_cast<const float*>(slot_of(a, first_token + t, slot_bytes(m.cols)));
+    });
+    unrolled<R * T>([&](auto i) { sum[i] = V::set1(0); });
+    const std::size_t whole = m.cols / chunk * chunk;
+    const std::size_t block = group_cols<format>(m);
+    for (std::size_t c = 0, g = 0; c < m.cols; ++g) {
+      F part[R * T];
+      unrolled<R * T>([&](auto i) { part[i] = scaled ? V::set1(0) : sum[i]; });
+      const std::size_t block_end = m.cols - c > block ? c + block : m.cols;
+      for (; c < smaller(block_end, whole); c += chunk) {
+        prefetch_stream<R>(row, m.row_bytes, value_bytes(format, c));
+        add<R, T>([&](auto r) { return V::codes(row[r].at(c)); }, x, c, part);
+      }
+      if (c < block_end) {
+        const std::size_t rest = value_bytes(format, m.cols - c);
+        add<R, T>([&](auto r) { return V::codes(row[r].at(c), rest); }, x, c, part);
+        c = m.cols;
+      }
+      unrolled<R * T>([&](auto i) {
+        if constexpr (scaled)
+          sum[i] = V::fma(part[i], row[i / T].group(g).scale, sum[i]);
+        else
+          sum[i] = part[i];
+      });
+    }
+    store_sums<V, R, T>(a, first_row, first_token, sum);
+  }
+
+ private:
+  // Adds the products of the vectors of codes that load(row) gives, from column c on.
+  template <std::size_t R, std::size_t T, class Load>
+  [[gnu::always_inline]] static void add(const Load& load, const float* const* x, std::size_t c, F* sum) {
+    typename V::I codes[R];
+    unrolled<R>([&](auto r) { codes[r] = load(r); });
+    const auto multiply_codes = [&](const auto& widen) __attribute__((always_inline)) {
+      unrolled<R>([&](auto r) {
+        F w[parts];
+        widen(codes[r], w);
+        unrolled<T * parts>([&](auto i) {
+          F& s = sum[r * T + i / parts];
+          s = V::fma(w[i % parts], V::load(x[i / parts] + c + i % parts * V::lanes), s);
+        });
+      });
+    };
+    if constexpr (scaled) {
+      if (!V::template all_normal<R>(codes)) {
+        multiply_codes([](typename V::I w, F* out) { V::widen_any(w, out); });
+        return;
+      }
+    }
+    multiply_codes([](typename V::I w, F* out) { V::template widen<format>(w, out); });
+  }
+};
+
+// int8 and int4 whose groups are whole groups of activations, without stored zeros.
+template <class V, Format format>
+struct IntegerStream {
+  using F = typename V::F;
+  using I = typename V::I;
+  static constexpr std::size_t group_cols = pack_cols;
+  static constexpr std::size_t group_lanes = group_cols * value_bits(format) / 32;  // that hold its codes
+  static constexpr std::size_t chunk_groups = V::lanes / group_lanes;
+  static constexpr std::size_t chunk = chunk_groups * group_cols;
+  static constexpr std::size_t value_size = V::template activation_bytes<format>;
+  static constexpr std::size_t group_bytes = group_cols * value_size;
+  static constexpr std::size_t sums = V::stream_sums;
+  // Groups whose factors fill a vector.
+  static constexpr std::size_t panel = V::lanes;
+
+  // A slot: a scale a group, what the sums of each lane begin with, values. Groups are padded to whole
+  // panels, with zeros.
+  static std::size_t groups(std::size_t cols) {
+    return round_up((cols + group_cols - 1) / group_cols, panel);
+  }
+  static std::size_t slot_bytes(std::size_t cols) {
+    return round_up(groups(cols) * (sizeof(float) + group_lanes * sizeof(std::int32_t) + group_bytes),
+                    pack_align);
+  }
+  struct Slot {
+    Slot() = default;
+    Slot(std::byte* slot, std::size_t count)
+        : scales(reinterpret_cast<float*>(slot)),
+          begin(slot + count * sizeof(float)),
+          values(begin + count * group_lanes * sizeof(std::int32_t)) {}
+    float* scales = nullptr;
+    std::byte* begin = nullptr;   // int32 [groups, group_lanes]: -offset * sum of the lane's activations
+    std::byte* values = nullptr;  // [groups / chunk_groups, parts, chunk_groups, values of a part of a group]
+  };
+
+  static void pack(const PackArgs& a) {
+    const std::size_t count = groups(a.cols);
+    const std::size_t end = a.col_end == a.cols ? count * group_cols : a.col_end;
+    for (std::size_t t = 0; t < a.tokens; ++t) {
+      const float* x = a.x + (a.x_rows ? a.x_rows[t] : t) * a.x_stride;
+      const Slot slot(a.packed + t * slot_bytes(a.cols), count);
+      for (std::size_t c = a.col_begin; c < end; c += group_cols) {
+        float group[pack_cols];
+        const float* from = whole_group(x + (c - a.col_begin), c, a.col_end, group);
+        const std::size_t g = c / group_cols;
+        slot.scales[g] = pack_integers<format, value_size, V::lanes>(
+            from, slot.begin + g * group_lanes * sizeof(std::int32_t), slot.values, g);
+      }
+    }
+  }
+  static constexpr Packing packing = {.slot_tokens = 1, .slot_bytes = slot_bytes, .pack = pack};
+
+  static bool fits(const Matrix& m) {
+    return !m.zeros && !m.group_index &&
+           (!m.scales || m.block_cols % group_cols == 0 || m.block_cols >= m.cols);
+  }
+
+  template <std::size_t R, std::size_t T>
+  static void multiply(const MatmulArgs& a, std::size_t first_row, std::size_t first_token) {
+    const Matrix& m = *a.matrix;
+    const std::size_t count = groups(m.cols);
+    Row<V, format> row[R];
+    Slot x[T];
+    F sum[R * T];
+    unrolled<R>([&](auto r) { row[r] = Row<V, format>(m, first_row + r); });
+    unrolled<T>([&](auto t) {
+      x[t] = Slot(const_cast<std::byte*>(slot_of(a, first_token + t, slot_bytes(m.cols))), count);
+    });
+    unrolled<R * T>([&](auto i) { sum[i] = V::set1(0); });
+    alignas(64) float factors[R * T * panel];
+    alignas(64) std::int32_t index[panel];
+    const auto add = [&](std::size_t c, std::size_t g, const auto& load) __attribute__((always_inline)) {
+      unrolled<R>([&](auto r) {
+        I codes[2];
+        V::template split<format>(load(row[r].at(c)), codes);
+        unrolled<T>([&](auto t) {
+          const I begin = V::codes(x[t].begin + c * group_lanes * sizeof(std::int32_t) / group_cols);
+          const I dot = V::template dot<format>(codes, x[t].values + c * value_size, begin);
+          const F factor = V::template spread<format>(factors + (r * T + t) * panel + g);
+          sum[r * T + t] = V::fma(V::to_float(dot), factor, sum[r * T + t]);
+        });
+      });
+    };
+    const std::size_t whole = m.cols / chunk * chunk;
+    for (std::size_t c = 0; c < m.cols;) {
+      panel_factors<R, T>(m, row, x, c / group_cols, index, factors);
+      const std::size_t begin = c;
+      const std::size_t end = smaller(c + panel * group_cols, whole);
+      for (; c < end; c += chunk) {
+        prefetch_stream<R>(row, m.row_bytes, value_bytes(format, c));
+        add(c, (c - begin) / group_cols, [](const std::byte* at) { return V::codes(at); });
+      }
+      if (c == whole && c < begin + panel * group_cols && c < m.cols) {
+        const std::size_t rest = value_bytes(format, m.cols - c);
+        add(c, (c - begin) / group_cols, [&](const std::byte* at) { return V::codes(at, rest); });
+        c = m.cols;
+      }
+    }
+    store_sums<V, R, T>(a, first_row, first_token, sum);
+  }
+
+ private:
+  // factors[r][t] = scale of the weights * scale of the activations for a panel of groups from g on.
+  template <std::size_t R, std::size_t T>
+  [[gnu::always_inline]] static void panel_factors(const Matrix& m, const Row<V, format>* row, const Slot* x,
+                                                   std::size_t g, std::int32_t* index, float* factors) {
+    const std::size_t each = m.scales && m.block_cols < m.cols ? m.block_cols / group_cols : m.cols;
+    const std::size_t first = g / each;
+    // The scale of group g + i, counted from the first. Mostly the same for every panel.
+    const bool spread = each > 1;
+    if (spread && (g == 0 || (panel % each != 0 && each % panel != 0))) {
+      std::size_t within = g % each;
+      std::int32_t at = 0;
+      for (std::size_t i = 0; i < panel; ++i) {
+        index[i] = at;
+        if (++within == each) within = 0, ++at;
+      }
+    }
+    unrolled<R>([&](auto r) {
+      F weights = V::set1(1);
+      if (row[r].scales) {
+        const std::size_t size = value_bytes(m.scale_format, 1);
+        weights =
+            V::numbers(m.scale_format, row[r].scales + first * size, smaller(panel, m.scale_cols - first));
+        if (spread) weights = V::pick(weights, index);
+      }
+      unrolled<T>([&](auto t) {
+        V::store(factors + (r * T + t) * panel, V::mul(weights, V::load(x[t].scales + g)));
+      });
+    });
+  }
+};
+
+// The kernel for how a matrix is stored; null where simd/matmul.h is the one.
+template <class Stream>
+const Matmul* stream_if_fits(const Matrix& m) {
+  static constexpr Matmul kernel = {&Stream::packing, stream<Stream>};
+  return Stream::fits(m) ? &kernel : nullptr;
+}
+
+template <class V>
+const Matmul* stream_kernel(const Matrix& m) {
+  switch (m.format) {
+    case Format::bf16:
+      return stream_if_fits<FloatStream<V, Format::bf16>>(m);
+    case Format::fp8_e4m3:
+      if constexpr (V::streams_fp8) return stream_if_fits<FloatStream<V, Format::fp8_e4m3>>(m);
+      return nullptr;
+    case Format::int8:
+      return stream_if_fits<IntegerStream<V, Format::int8>>(m);
+    case Format::int4:
+      return stream_if_fits<IntegerStream<V, Format::int4>>(m);
+    default:
+      return nullptr;
+  }
+}
+
+}  // namespace
+}  // namespace baleen::kernels
