@@ -12,7 +12,6 @@
 #include "checkpoint/files.h"
 #include "checkpoint/generation_config.h"
 #include "cmd/commands.h"
-#include "cmd/help.h"
 #include "cmd/inspect.h"
 #include "cmd/kernel_choice.h"
 #include "cmd/kv_formats.h"
@@ -318,11 +317,7 @@ int run(std::vector<std::string> words) {
   RunOptions options;
   const Command definition = run_definition(options);
   parse(definition, std::move(words), {"-h", "--help"});
-  const Style style(1, options.color);
-  if (options.help == RunOptions::Help::full) write_output(full_help(definition, style));
-  if (options.help == RunOptions::Help::brief) write_output(brief_help(definition, style));
-  if (options.version) write_output(version_text(options.isa));
-  if (options.help != RunOptions::Help::none || options.version) return 0;
+  if (print_help_or_version(options, definition)) return 0;
 
   check_combinations(options);
   const fs::path folder = options.model ? *options.model : default_model_folder();
