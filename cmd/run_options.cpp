@@ -272,6 +272,7 @@ Command run_definition(RunOptions& target) {
       .about =
           "Generates text with a mixture-of-experts model and streams it to standard output. The prompt is "
           "PROMPT, or the text of a file, or else standard input.",
+      .dash_hint = "a prompt that begins with - goes after --",
       .examples = {{"Continue a text, always with the likeliest token:",
                     "baleen run --raw --greedy -n 32 'Once upon a time'"},
                    {"What the model makes of each token of a file:",
