@@ -38,6 +38,7 @@ struct Command {
   std::string_view summary = {};   // "generate text from a prompt"
   std::string_view synopsis = {};  // "[OPTION]... [PROMPT]"
   std::string_view about = {};     // for --help: a paragraph
+  std::string_view dash_hint = {};  // what to do with an argument that begins with -
   std::vector<Example> examples = {};
   std::vector<Option> options = {};
   bool available = true;

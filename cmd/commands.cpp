@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "cmd/bench_options.h"
 #include "cmd/kernel_choice.h"
 #include "cmd/run_options.h"
 #include "report/version.h"
@@ -9,10 +10,12 @@
 namespace baleen::cmd {
 
 std::vector<Command> all_commands() {
-  RunOptions unused;  // only the words of the definition are looked at
+  RunOptions run;  // only the words of the definitions are looked at
+  BenchOptions bench;
   std::vector<Command> commands;
-  commands.push_back(run_definition(unused));
-  for (const std::string_view name : {"quantize", "bench", "route-stats"}) {
+  commands.push_back(run_definition(run));
+  commands.push_back(bench_definition(bench));
+  for (const std::string_view name : {"quantize", "route-stats"}) {
     commands.push_back({.name = name, .available = false});
   }
   return commands;

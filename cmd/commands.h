@@ -11,8 +11,9 @@ namespace baleen::cmd {
 // Every definition, for help and completions; those of later versions are named and not available.
 std::vector<Command> all_commands();
 
-// `baleen run`. Returns the exit status.
+// `baleen run` and so on. Each returns the exit status.
 int run(std::vector<std::string> words);
+int bench(std::vector<std::string> words);
 
 // Writes a file that is made from the definitions: WHAT OUT [IN], see generated_files.cpp. For the build.
 int generate_file(const std::vector<std::string>& words);

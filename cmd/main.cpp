@@ -58,6 +58,7 @@ int dispatch(const Words& words) {
   const std::string& name = words[0];
   const Words rest(words.begin() + 1, words.end());
   if (name == "run") return run(rest);
+  if (name == "bench") return bench(rest);
   if (name == "-h" || name == "--help") return print(program_help(commands, style));
   if (name == "--version") return print(version_for_environment());
   if (name == "--generate") return generate_file(rest);

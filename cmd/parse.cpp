@@ -57,7 +57,8 @@ std::vector<std::string> option_names(const Command& command) {
     if (!hint.empty()) hint += "?";
   }
   throw UsageError("unknown option " + name + (hint.empty() ? "" : "; " + hint) + "\nbaleen " +
-                   std::string(command.name) + " --help lists all options; a prompt that begins with - goes after --");
+                   std::string(command.name) + " --help lists all options" +
+                   (command.dash_hint.empty() ? "" : "; " + std::string(command.dash_hint)));
 }
 
 // Words in front of "--" that look like options were none of ours.

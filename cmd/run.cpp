@@ -12,7 +12,6 @@
 #include "checkpoint/files.h"
 #include "checkpoint/generation_config.h"
 #include "cmd/commands.h"
-#include "cmd/help.h"
 #include "cmd/inspect.h"
 #include "cmd/kernel_choice.h"
 #include "cmd/kv_formats.h"
@@ -21,6 +20,7 @@
 #include "cmd/parse.h"
 #include "cmd/printer.h"
 #include "cmd/prompt.h"
+#include "cmd/rounded_head.h"
 #include "cmd/run_options.h"
 #include "cmd/signals.h"
 #include "error.h"
@@ -206,15 +206,6 @@ void describe_times(const Job& job, const GenerateTimes& times) {
                 phase("decode", times.decoded_tokens, times.decode_seconds) + "\n");
 }
 
-void round_head(const Job& job, ThreadPool& pool) {
-  const RoundedHead head = job.model.round_head(pool, job.kernels);
-  if (!job.options.verbose) return;
-  write_message(head.bytes == 0 ? "lm_head   stored in 8 bits or less: kept as it is\n"
-                                : "lm_head   int8 group 32, " + format_bytes(head.bytes) +
-                                      " beside the checkpoint, relative RMS error " +
-                                      format_fixed(100 * head.relative_rms_error, 2) + " %\n");
-}
-
 Progress::Mode progress_mode(const RunOptions& options) {
   // Lines of the prompt's log-probabilities on the same terminal would be written over.
   const bool shares_terminal = options.echo && options.logprobs && is_terminal(1);
@@ -273,7 +264,7 @@ int run_job(const Job& job, const fs::path& folder) {
   ThreadPool pool(job.options.threads.value_or(default_thread_count()));
   check_memory(job);
   if (job.options.verbose) describe_job(job, folder, pool.size());
-  if (job.options.lm_head_int8) round_head(job, pool);
+  round_head_if_asked(job.options, job.model, pool, job.kernels);
   int signal = 0;
   {
     const SignalFlag flag;
@@ -328,11 +319,7 @@ int run(std::vector<std::string> words) {
   RunOptions options;
   const Command definition = run_definition(options);
   parse(definition, std::move(words), {"-h", "--help"});
-  const Style style(1, options.color);
-  if (options.help == RunOptions::Help::full) write_output(full_help(definition, style));
-  if (options.help == RunOptions::Help::brief) write_output(brief_help(definition, style));
-  if (options.version) write_output(version_text(options.isa));
-  if (options.help != RunOptions::Help::none || options.version) return 0;
+  if (print_help_or_version(options, definition)) return 0;
 
   check_combinations(options);
   const fs::path folder = options.model ? *options.model : default_model_folder();

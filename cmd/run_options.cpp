@@ -1,11 +1,8 @@
 #include "cmd/run_options.h"
 
 #include <algorithm>
-#include <charconv>
 #include <utility>
 
-#include "cmd/kv_formats.h"
-#include "cmd/model_folder.h"
 #include "error.h"
 #include "report/units.h"
 
@@ -14,49 +11,10 @@ namespace {
 
 constexpr double unbounded = 1e308;
 
-// One of the words a value may be.
-template <typename Value>
-Value parse_choice(std::string_view text, const std::vector<std::pair<std::string_view, Value>>& choices) {
-  std::string names;
-  for (const auto& [name, value] : choices) {
-    if (name == text) return value;
-    names += (names.empty() ? "" : ", ") + std::string(name);
-  }
-  throw UsageError("'" + std::string(text) + "' is none of " + names);
-}
-
-std::uint64_t parse_seed(std::string_view text) {
-  std::uint64_t seed = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seed);
-  if (error == std::errc() && end == text.data() + text.size()) return seed;
-  throw UsageError("'" + std::string(text) + "' is not a seed: a whole number from 0 to 2^64 - 1");
-}
-
-std::size_t parse_positive(std::string_view text, std::size_t most) {
-  const std::uint64_t count = parse_count(text);
-  if (count >= 1 && count <= most) return count;
-  throw UsageError("'" + std::string(text) + "' is out of range: from 1 to " + std::to_string(most));
-}
-
-std::string parse_path(std::string_view text) {
-  if (text.empty()) throw UsageError("the name is empty");
-  return std::string(text);
-}
-
 std::vector<Option> input_options(RunOptions& o) {
   constexpr std::string_view group = "Input";
   return {
-      {.name = "model",
-       .letter = 'm',
-       .value = "DIR",
-       .argument = Option::Argument::folder,
-       .group = group,
-       .brief = "model folder (else $BALEEN_MODEL, else the bundled one)",
-       .text =
-           "The model: a folder as published on Hugging Face, with config.json, *.safetensors and "
-           "tokenizer.json. Without this option and $BALEEN_MODEL it is the model that comes with baleen.",
-       .env = "BALEEN_MODEL",
-       .set = [&o](std::string_view value) { o.model = check_folder(parse_path(value)); }},
+      model_option(o),
       {.name = "file",
        .letter = 'f',
        .value = "FILE",
@@ -288,131 +246,9 @@ std::vector<Option> output_options(RunOptions& o) {
   };
 }
 
-std::vector<Option> machine_options(RunOptions& o) {
-  constexpr std::string_view group = "Machine";
-  return {
-      {.name = "threads",
-       .letter = 't',
-       .value = "N",
-       .argument = Option::Argument::text,
-       .group = group,
-       .brief = "threads (default: the physical cores)",
-       .text =
-           "Threads. By default as many as there are physical cores among those that this process may use.",
-       .env = "BALEEN_THREADS",
-       .set = [&o](std::string_view value) { o.threads = parse_positive(value, 4096); }},
-      {.name = "isa",
-       .value = "NAME",
-       .argument = Option::Argument::text,
-       .group = group,
-       .brief = "instruction set: scalar is the exact reference",
-       .text = "Instruction set of the arithmetic. auto is the best that the processor has; scalar is the "
-               "reference. One that this processor or this program lacks is an error.",
-       .fallback = "auto",
-       .env = "BALEEN_ISA",
-       .choices = {"auto", "scalar", "avx2", "avx512", "amx", "neon"},
-       .in_brief = false,
-       .set =
-           [&o](std::string_view value) {
-             o.isa = parse_choice<std::string_view>(value, {{"auto", "auto"},
-                                                            {"scalar", "scalar"},
-                                                            {"avx2", "avx2"},
-                                                            {"avx512", "avx512"},
-                                                            {"amx", "amx"},
-                                                            {"neon", "neon"}});
-           }},
-      {.name = "kv-type",
-       .value = "TYPE",
-       .argument = Option::Argument::text,
-       .group = group,
-       .brief = "storage of the KV cache: f32, bf16 or int8 (default f32)",
-       .text = "How the KV cache stores its numbers: f32 (exact, the default), bf16 (half the memory) or int8 (a "
-               "good quarter, one scale for every 32 numbers).",
-       .choices = {"bf16", "f32", "int8"},
-       .in_brief = false,
-       .set =
-           [&o](std::string_view value) {
-             o.kv_format = parse_choice<kernels::KvFormat>(value, {kv_formats.begin(), kv_formats.end()});
-           }},
-      {.name = "lm-head",
-       .value = "TYPE",
-       .argument = Option::Argument::text,
-       .group = group,
-       .brief = "output head as stored, or rounded to int8 at load",
-       .text = "The output head is read whole for every token. int8 rounds it at load, by groups of 32 columns: "
-               "half the bytes of bf16, in memory of its own; -v says how much and how large the error is.",
-       .fallback = "stored",
-       .choices = {"stored", "int8"},
-       .in_brief = false,
-       .set =
-           [&o](std::string_view value) {
-             o.lm_head_int8 = parse_choice<bool>(value, {{"stored", false}, {"int8", true}});
-           }},
-  };
-}
-
-std::vector<Option> message_options(RunOptions& o) {
-  using Help = RunOptions::Help;
-  constexpr std::string_view group = "Messages";
-  return {
-      {.name = "verbose",
-       .letter = 'v',
-       .group = group,
-       .brief = "say what runs and where time goes",
-       .text = "Say on standard error what is loaded, which kernels run, the seed, and where time goes.",
-       .set = [&o](std::string_view) { o.verbose = true; }},
-      {.name = "quiet",
-       .letter = 'q',
-       .group = group,
-       .brief = "no progress and no warnings",
-       .text = "No progress and no warnings on standard error; errors stay.",
-       .in_brief = false,
-       .set = [&o](std::string_view) { o.quiet = true; }},
-      {.name = "progress",
-       .group = group,
-       .brief = "show progress though standard error is no terminal",
-       .text = "Show the progress of a long prompt, with rate and time left, though standard error is no "
-               "terminal.",
-       .in_brief = false,
-       .set = [&o](std::string_view) { o.progress = true; }},
-      {.name = "color",
-       .value = "WHEN",
-       .argument = Option::Argument::text,
-       .group = group,
-       .brief = "colour: auto, always or never",
-       .text = "Colour. auto: on a terminal, unless the environment variable NO_COLOR is set to something.",
-       .fallback = "auto",
-       .choices = {"auto", "always", "never"},
-       .in_brief = false,
-       .set =
-           [&o](std::string_view value) {
-             o.color = parse_choice<ColorChoice>(value, {{"auto", ColorChoice::automatic},
-                                                         {"always", ColorChoice::always},
-                                                         {"never", ColorChoice::never}});
-           }},
-      {.letter = 'h',
-       .group = group,
-       .brief = "the options most used",
-       .text = "Print the options most used.",
-       .in_brief = false,
-       .set = [&o](std::string_view) { o.help = Help::brief; }},
-      {.name = "help",
-       .group = group,
-       .brief = "all options, with examples",
-       .text = "Print all options, with examples.",
-       .set = [&o](std::string_view) { o.help = Help::full; }},
-      {.name = "version",
-       .group = group,
-       .brief = "version, and the instruction sets built in",
-       .text = "Print the version, the commit, the instruction set in use and those built in.",
-       .in_brief = false,
-       .set = [&o](std::string_view) { o.version = true; }},
-  };
-}
-
 // What users of later versions know: named here so that asking for it is answered plainly, never ignored.
 std::vector<Option> unavailable_options() {
-  std::vector<Option> options = {
+  return not_in_this_version({
       {.name = "system", .value = "TEXT"},
       {.name = "messages", .value = "FILE"},
       {.name = "template-var", .value = "K=JSON", .repeatable = true},
@@ -423,13 +259,7 @@ std::vector<Option> unavailable_options() {
       {.name = "force"},
       {.name = "memory", .value = "SIZE", .env = "BALEEN_MEMORY"},
       {.name = "route-log", .value = "FILE"},
-  };
-  for (Option& option : options) {
-    option.group = "Not in this version";
-    option.in_brief = false;
-    option.available = false;
-  }
-  return options;
+  });
 }
 
 }  // namespace
@@ -442,6 +272,7 @@ Command run_definition(RunOptions& target) {
       .about =
           "Generates text with a mixture-of-experts model and streams it to standard output. The prompt is "
           "PROMPT, or the text of a file, or else standard input.",
+      .dash_hint = "a prompt that begins with - goes after --",
       .examples = {{"Continue a text, always with the likeliest token:",
                     "baleen run --raw --greedy -n 32 'Once upon a time'"},
                    {"What the model makes of each token of a file:",

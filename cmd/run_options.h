@@ -3,19 +3,16 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "cmd/command.h"
-#include "cmd/terminal.h"
-#include "kernels/kernels.h"
+#include "cmd/common_options.h"
 
 namespace baleen::cmd {
 
-struct RunOptions {
-  std::optional<std::filesystem::path> model;
+struct RunOptions : CommonOptions {
   std::optional<std::string> file;
   std::optional<std::string> prompt;
   bool raw = false;
@@ -41,20 +38,7 @@ struct RunOptions {
   bool inspect = false;
   bool json = false;
 
-  std::optional<std::size_t> threads;
-  std::string isa = "auto";
   std::optional<std::size_t> context;
-  std::optional<kernels::KvFormat> kv_format;
-  bool lm_head_int8 = false;
-
-  bool verbose = false;
-  bool quiet = false;
-  bool progress = false;
-  ColorChoice color = ColorChoice::automatic;
-
-  enum class Help { none, brief, full };
-  Help help = Help::none;
-  bool version = false;
 };
 
 // The definition of `baleen run`; its options set the fields of `target`, which must outlive it.

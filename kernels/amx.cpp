@@ -618,6 +618,7 @@ const Kernels& amx_kernels() {
   static const Kernels table = [] {
     Kernels kernels = avx512_dot_kernels();
     kernels.name = "amx";
+    kernels.peak = amx_peak;
     kernels.matmul = matmul;
     for (std::size_t f = 0; f < format_count; ++f)
       kernels.matmul_transposed[static_cast<std::size_t>(Path::batch)][f] = transposed_on_tiles[f];

@@ -195,6 +195,10 @@ struct Kernels {
   void (*attention[path_count])(const AttentionArgs&);
   // Stores `width` numbers as one KV cache row.
   void (*kv_store)(KvFormat format, const float* x, std::size_t width, std::byte* row);
+
+  // Multiplies and adds in registers alone, `rounds` times as many as keep the units busy, and returns how
+  // many floating-point operations that were: for measuring what the processor can do at most.
+  double (*peak)(std::size_t rounds);
 };
 
 // The table for an instruction set of this machine: "auto" is the best one, else "scalar", "avx2", "avx512".

@@ -12,6 +12,9 @@ const Kernels& avx512_kernels();
 const Kernels& amx_kernels();
 const Kernels& avx512_dot_kernels();
 
+// Kernels::peak of the tile unit, for the table that has one.
+double amx_peak(std::size_t rounds);
+
 // Widened rows of a matrix that a matmul holds in scratch at a time, for the largest instruction set.
 inline constexpr std::size_t scratch_rows = 16;
 // Floats that a row in scratch is padded to: the widest vector there is, and a cache line.

@@ -4,6 +4,7 @@
 #include "kernels/simd/attention.h"
 #include "kernels/simd/elementwise.h"
 #include "kernels/simd/matmul.h"
+#include "kernels/simd/peak.h"
 #include "kernels/simd/stream.h"
 
 namespace baleen::kernels {
@@ -28,7 +29,8 @@ Kernels make_table() {
           .silu_mul = silu_mul<V>,
           .axpy = axpy<V>,
           .attention = {attention<V>, attention<V>, attention<V>},
-          .kv_store = scalar_kernels().kv_store};
+          .kv_store = scalar_kernels().kv_store,
+          .peak = peak<V>};
 }
 
 // In the order of enum Format.

@@ -115,6 +115,7 @@ struct Checkpoint::State {
   std::vector<std::string> file_names;
   std::vector<MappedFile> files;
   std::vector<std::unique_ptr<char[]>> names;  // what the tensors' names point into
+  std::shared_ptr<const void> memory;          // of tensors that lie in no file
   std::vector<Tensor> tensors;
   std::uint64_t bytes = 0;
 
@@ -211,6 +212,20 @@ Checkpoint Checkpoint::open(const fs::path& dir) {
   } else {
     state->add_files(dir, safetensors_files(dir));
   }
+  return Checkpoint(std::move(state));
+}
+
+Checkpoint Checkpoint::in_memory(std::span<const MemoryTensor> tensors, std::shared_ptr<const void> memory) {
+  constexpr std::string_view place = "memory";
+  auto state = std::make_unique<State>();
+  state->memory = std::move(memory);
+  for (const MemoryTensor& tensor : tensors) {
+    const auto& name = state->names.emplace_back(std::make_unique<char[]>(tensor.name.size()));
+    std::copy(tensor.name.begin(), tensor.name.end(), name.get());
+    state->tensors.push_back({{name.get(), tensor.name.size()}, place, tensor.dtype, tensor.shape, tensor.data, tensor.bytes});
+    state->bytes += tensor.bytes;
+  }
+  state->build_table(place);
   return Checkpoint(std::move(state));
 }
 

@@ -59,6 +59,16 @@ class Checkpoint {
   // only. Throws FormatError (or Error for what the system refuses), naming the file.
   static Checkpoint open(const std::filesystem::path& dir);
 
+  // Tensors that lie in memory instead of in files, which `memory` keeps alive. Names must differ.
+  struct MemoryTensor {
+    std::string name;
+    DType dtype = DType::f32;
+    Shape shape;
+    const std::byte* data = nullptr;
+    std::uint64_t bytes = 0;
+  };
+  static Checkpoint in_memory(std::span<const MemoryTensor> tensors, std::shared_ptr<const void> memory);
+
   Checkpoint(Checkpoint&&) noexcept;
   Checkpoint& operator=(Checkpoint&&) noexcept;
   ~Checkpoint();

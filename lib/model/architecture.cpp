@@ -1,6 +1,7 @@
 #include "model/architecture.h"
 
 #include <array>
+#include <charconv>
 
 #include "error.h"
 
@@ -163,6 +164,12 @@ constexpr auto mixtral = std::to_array<TensorSpec>({
      expert_inner, "routed experts", Use::routed, moe},
 });
 
+void append_number(std::string& text, std::size_t number) {
+  char digits[20];
+  const auto end = std::to_chars(digits, digits + sizeof digits, number).ptr;
+  text.append(digits, end);
+}
+
 struct Architecture {
   std::string_view model_type;
   std::span<const TensorSpec> tensors;
@@ -174,6 +181,20 @@ constexpr Architecture architectures[] = {
 };
 
 }  // namespace
+
+std::string tensor_name(std::string_view pattern, std::size_t layer, std::size_t expert) {
+  std::string name;
+  name.reserve(pattern.size() + 8);
+  while (!pattern.empty()) {
+    const std::size_t brace = pattern.find('{');
+    name += pattern.substr(0, brace);
+    if (brace == std::string_view::npos) break;
+    pattern.remove_prefix(brace);
+    append_number(name, pattern.starts_with("{layer}") ? layer : expert);
+    pattern.remove_prefix(pattern.find('}') + 1);
+  }
+  return name;
+}
 
 std::span<const TensorSpec> tensor_table(const Config& config) {
   for (const Architecture& architecture : architectures)

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "checkpoint/config.h"
@@ -51,6 +52,9 @@ struct TensorSpec {
   // Whether layer `layer` of this configuration has the tensor; null: always.
   bool (*when)(const Config&, std::size_t layer) = nullptr;
 };
+
+// A tensor's name: the pattern with {layer} and {expert} replaced.
+std::string tensor_name(std::string_view pattern, std::size_t layer, std::size_t expert);
 
 // The table of the architecture that parse_config read.
 std::span<const TensorSpec> tensor_table(const Config&);

@@ -1,7 +1,6 @@
 #include "model/model.h"
 
 #include <algorithm>
-#include <charconv>
 #include <map>
 #include <utility>
 
@@ -18,27 +17,6 @@ using kernels::Matrix;
 // Mismatches that one message lists; the rest is counted.
 constexpr std::size_t listed_problems = 12;
 constexpr std::size_t max_config_bytes = std::size_t{16} << 20;
-
-void append_number(std::string& text, std::size_t number) {
-  char digits[20];
-  const auto end = std::to_chars(digits, digits + sizeof digits, number).ptr;
-  text.append(digits, end);
-}
-
-// The pattern with {layer} and {expert} replaced.
-std::string tensor_name(std::string_view pattern, std::size_t layer, std::size_t expert) {
-  std::string name;
-  name.reserve(pattern.size() + 8);
-  while (!pattern.empty()) {
-    const std::size_t brace = pattern.find('{');
-    name += pattern.substr(0, brace);
-    if (brace == std::string_view::npos) break;
-    pattern.remove_prefix(brace);
-    append_number(name, pattern.starts_with("{layer}") ? layer : expert);
-    pattern.remove_prefix(pattern.find('}') + 1);
-  }
-  return name;
-}
 
 std::optional<Format> vector_format(DType dtype) {
   switch (dtype) {
@@ -231,12 +209,17 @@ Model Model::open(const std::filesystem::path& dir) {
   const std::filesystem::path config_file = dir / "config.json";
   const std::string json = read_small_file(config_file, max_config_bytes);
   Config config = parse_config(json, config_file.string());
-  Model model(std::move(config), Checkpoint::open(dir));
-  check_expert_count(model.config_, model.checkpoint_, dir);
-  const Quantization quantization = parse_quantization(json, config_file.string());
+  Checkpoint checkpoint = Checkpoint::open(dir);
+  check_expert_count(config, checkpoint, dir);
+  return make(std::move(config), parse_quantization(json, config_file.string()), std::move(checkpoint), dir);
+}
+
+Model Model::make(Config config, const Quantization& quantization, Checkpoint checkpoint,
+                  const std::filesystem::path& name) {
+  Model model(std::move(config), std::move(checkpoint));
   Loader loader(model.config_, model.checkpoint_, quantization);
   loader.load(model.global_, model.layers_);
-  if (!loader.problems().empty()) throw_problems(dir, loader.problems());
+  if (!loader.problems().empty()) throw_problems(name, loader.problems());
   model.inventory_ = loader.inventory();
   model.unused_tensors_ = model.checkpoint_.tensors().size() - loader.used_tensors();
   return model;

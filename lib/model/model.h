@@ -66,6 +66,8 @@ class Model {
   // Opens a Hugging Face folder and checks every tensor that the architecture's table names. Throws Error
   // listing all that is missing or wrong.
   static Model open(const std::filesystem::path& dir);
+  // The same of weights that come from elsewhere; `name` stands for the folder in messages.
+  static Model make(Config, const Quantization&, Checkpoint, const std::filesystem::path& name);
 
   const Config& config() const { return config_; }
   const Checkpoint& checkpoint() const { return checkpoint_; }

@@ -1,0 +1,62 @@
+// The options that subcommands share, each defined once.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "cmd/command.h"
+#include "cmd/terminal.h"
+#include "error.h"
+#include "kernels/kernels.h"
+
+namespace baleen::cmd {
+
+struct CommonOptions {
+  std::optional<std::filesystem::path> model;
+  std::optional<std::size_t> threads;
+  std::string isa = "auto";
+  std::optional<kernels::KvFormat> kv_format;
+  bool lm_head_int8 = false;
+
+  bool verbose = false;
+  bool quiet = false;
+  bool progress = false;
+  ColorChoice color = ColorChoice::automatic;
+
+  enum class Help { none, brief, full };
+  Help help = Help::none;
+  bool version = false;
+};
+
+Option model_option(CommonOptions& target);                  // -m
+std::vector<Option> machine_options(CommonOptions& target);  // -t, --isa, --kv-type, --lm-head
+std::vector<Option> message_options(CommonOptions& target);  // -v, -q, --progress, --color, -h, --help, --version
+
+// Marks options that only later versions have: asking for one is answered plainly, never ignored.
+std::vector<Option> not_in_this_version(std::vector<Option> options);
+
+// If help or version is asked for, prints it and returns true.
+bool print_help_or_version(const CommonOptions& options, const Command& command);
+
+std::uint64_t parse_seed(std::string_view text);
+std::size_t parse_positive(std::string_view text, std::size_t most);
+std::string parse_path(std::string_view text);
+
+// One of the words a value may be.
+template <typename Value>
+Value parse_choice(std::string_view text, const std::vector<std::pair<std::string_view, Value>>& choices) {
+  std::string names;
+  for (const auto& [name, value] : choices) {
+    if (name == text) return value;
+    names += (names.empty() ? "" : ", ") + std::string(name);
+  }
+  throw UsageError("'" + std::string(text) + "' is none of " + names);
+}
+
+}  // namespace baleen::cmd
