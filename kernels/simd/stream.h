@@ -16,8 +16,8 @@
 //   V::split<format>, dot<format>  a vector of codes by its parts; their products with packed activations,
 //                                  added to a vector of int32
 //   V::activation_bytes<format>    1 or 2: what dot multiplies integer codes with
-//   V::spread<format>              factors of the groups in a vector of codes, each over the lanes of its
-//   group V::numbers, pick               scales as float32; a permutation
+//   V::spread<format>              factors of the groups in a vector of codes, over the lanes of each group
+//   V::numbers<format>, pick       scales as float32; a permutation
 // A token's sums are formed lane by lane in ascending columns, whatever else the call covers.
 #pragma once
 
