@@ -173,14 +173,15 @@ struct Avx2 {
   }
   static F to_float(I v) { return _mm256_cvtepi32_ps(v); }
 
-  static F numbers(Format format, const std::byte* p, std::size_t n) {
+  template <Format format>
+  static F numbers(const std::byte* p, std::size_t n) {
     std::byte padded_numbers[32] = {};
     const std::byte* from = p;
     if (n < lanes) {
       std::memcpy(padded_numbers, p, value_bytes(format, n));
       from = padded_numbers;
     }
-    if (format == Format::f32) return _mm256_castsi256_ps(codes(from));
+    if constexpr (format == Format::f32) return _mm256_castsi256_ps(codes(from));
     return format == Format::f16 ? _mm256_cvtph_ps(load128(from)) : widen_bf16(load128(from));
   }
   static F pick(F v, const std::int32_t* index) {

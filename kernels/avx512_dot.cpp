@@ -26,9 +26,8 @@ struct Avx512Dot : Avx512 {
 };
 
 const Matmul& matmul_of(Path path, const Matrix& m) {
-  const bool integer = is_integer(m.format);
-  if (const Matmul* kernel = path == Path::stream && integer ? stream_kernel<Avx512Dot>(m) : nullptr) {
-    return *kernel;
+  if (path == Path::stream) {
+    if (const Matmul* kernel = stream_integers<Avx512Dot>(m)) return *kernel;
   }
   return avx512_kernels().matmul(path, m);
 }

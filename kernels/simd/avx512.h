@@ -165,8 +165,9 @@ struct Avx512 {
   }
   static F to_float(I v) { return _mm512_cvtepi32_ps(v); }
 
-  static F numbers(Format format, const std::byte* p, std::size_t n) {
-    if (format == Format::f32) return _mm512_maskz_loadu_ps(low_lanes(n), p);
+  template <Format format>
+  static F numbers(const std::byte* p, std::size_t n) {
+    if constexpr (format == Format::f32) return _mm512_maskz_loadu_ps(low_lanes(n), p);
     const __m256i bits = _mm256_maskz_loadu_epi16(low_lanes(n), p);
     return format == Format::f16 ? _mm512_cvtph_ps(bits) : widen_bf16(bits);
   }

@@ -94,7 +94,7 @@ inline Integers to_integers(const float* x, float limit) {
   __m256i q[4];
   for (std::size_t i = 0; i < 4; ++i) q[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));
   return {_mm256_permute4x64_epi64(_mm256_packs_epi32(q[0], q[1]), 0xd8),
-          _mm256_permute4x64_epi64(_mm256_packs_epi32(q[2], q[3]), 0xd8), largest / limit};
+          _mm256_permute4x64_epi64(_mm256_packs_epi32(q[2], q[3]), 0xd8), largest * (1 / limit)};
 }
 
 // Group g of integer activations, in the order in which V::split leaves the codes. begin gets -offset times

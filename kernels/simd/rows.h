@@ -89,7 +89,8 @@ struct Row {
   Row(const Matrix& m, std::size_t row) : values(m.values + row * m.row_bytes), scale_format(m.scale_format) {
     if (!is_plain(format) && m.scales) {
       const std::size_t scale_bytes = value_bytes(m.scale_format, 1);
-      scales = m.scales + row / m.block_rows * m.scale_cols * scale_bytes;
+      const std::size_t block = is_integer(format) ? row : row / m.block_rows;
+      scales = m.scales + block * m.scale_cols * scale_bytes;
     }
     if (is_integer(format) && m.zeros) {
       constexpr std::size_t per_word = 32 / value_bits(format);

@@ -16,8 +16,8 @@
 //   V::split<format>, dot<format>  a vector of codes by its parts; their products with packed activations,
 //                                  added to a vector of int32
 //   V::activation_bytes<format>    1 or 2: what dot multiplies integer codes with
-//   V::spread<format>              factors of the groups in a vector of codes, each over the lanes of its
-//   group V::numbers, pick               scales as float32; a permutation
+//   V::spread<format>              factors of the groups in a vector of codes, over the lanes of each group
+//   V::numbers<format>, pick       scales as float32; a permutation
 // A token's sums are formed lane by lane in ascending columns, whatever else the call covers.
 #pragma once
 
@@ -30,6 +30,9 @@ namespace {
 // Tokens that share a pass.
 constexpr std::size_t stream_tokens = 4;
 constexpr std::size_t stream_rows = 4;
+// Bytes of a row ahead of the loads. Rows of 2048 bytes gain from it over half as much; longer ones do not
+// care.
+constexpr std::size_t stream_prefetch = 4096;
 
 constexpr std::size_t round_up(std::size_t n, std::size_t unit) {
   return (n + unit - 1) / unit * unit;
@@ -73,18 +76,50 @@ inline const std::byte* slot_of(const MatmulArgs& a, std::size_t token, std::siz
 }
 
 template <class V, std::size_t R, std::size_t T>
-void store_sums(const MatmulArgs& a, std::size_t row, std::size_t token, const typename V::F* sum) {
+[[gnu::always_inline]] inline void store_sums(const MatmulArgs& a, std::size_t row, std::size_t token,
+                                              const typename V::F* sum) {
   float* out = a.out + token * a.out_stride + row - a.row_begin;
-  unrolled<R * T>([&](auto i) { out[i % T * a.out_stride + i / T] = V::sum(sum[i]); });
+  unrolled<T>([&](auto t) {
+    float* to = out + t * a.out_stride;
+    if constexpr (R == 4) {
+      V::sum4(sum[t], sum[T + t], sum[2 * T + t], sum[3 * T + t], to);
+    } else {
+      unrolled<R>([&](auto r) { to[r] = V::sum(sum[r * T + t]); });
+    }
+  });
 }
 
-// Prefetches what R rows need prefetch_bytes after byte `at`; where these rows end, that is R rows further
-// on.
+// Prefetches what R rows need stream_prefetch bytes after byte `at`; where these rows end, that is R rows
+// further on.
 template <std::size_t R, class Row>
 [[gnu::always_inline]] inline void prefetch_stream(const Row* row, std::size_t row_bytes, std::size_t at) {
-  std::size_t ahead = at + prefetch_bytes;
+  std::size_t ahead = at + stream_prefetch;
   if (ahead >= row_bytes) ahead += (R - 1) * row_bytes;
   unrolled<R>([&](auto r) { __builtin_prefetch(row[r].values + ahead); });
+}
+
+// use(r, scales) for R rows: V::lanes scales from number `first` on; all 1 where none are stored. Those of
+// the rows behind are prefetched.
+template <class V, std::size_t R, class Row, class Use>
+[[gnu::always_inline]] inline void for_scales(const Matrix& m, const Row* row, std::size_t first,
+                                              const Use& use) {
+  const std::size_t count = smaller(V::lanes, m.scale_cols - first);
+  const auto load = [&]<Format format>() __attribute__((always_inline)) {
+    unrolled<R>([&](auto r) __attribute__((always_inline)) {
+      const std::byte* scales = row[r].scales + value_bytes(format, first);
+      __builtin_prefetch(scales + R * value_bytes(format, m.scale_cols));
+      use(r, V::template numbers<format>(scales, count));
+    });
+  };
+  if (!m.scales) {
+    unrolled<R>([&](auto r) __attribute__((always_inline)) { use(r, V::set1(1)); });
+  } else if (m.scale_format == Format::bf16) {
+    load.template operator()<Format::bf16>();
+  } else if (m.scale_format == Format::f16) {
+    load.template operator()<Format::f16>();
+  } else {
+    load.template operator()<Format::f32>();
+  }
 }
 
 // bf16, and fp8 in blocks of whole vectors of codes.
@@ -131,7 +166,13 @@ struct FloatStream {
     unrolled<R * T>([&](auto i) { sum[i] = V::set1(0); });
     const std::size_t whole = m.cols / chunk * chunk;
     const std::size_t block = group_cols<format>(m);
+    alignas(64) float scales[scaled ? R * V::lanes : 1];
     for (std::size_t c = 0, g = 0; c < m.cols; ++g) {
+      if constexpr (scaled) {
+        if (g % V::lanes == 0) {
+          for_scales<V, R>(m, row, g, [&](auto r, F v) { V::store(scales + r * V::lanes, v); });
+        }
+      }
       F part[R * T];
       unrolled<R * T>([&](auto i) { part[i] = scaled ? V::set1(0) : sum[i]; });
       const std::size_t block_end = m.cols - c > block ? c + block : m.cols;
@@ -145,11 +186,15 @@ struct FloatStream {
         c = m.cols;
       }
       unrolled<R * T>([&](auto i) {
-        if constexpr (scaled)
-          sum[i] = V::fma(part[i], row[i / T].group(g).scale, sum[i]);
-        else
+        if constexpr (scaled) {
+          sum[i] = V::fma(part[i], V::set1(scales[i / T * V::lanes + g % V::lanes]), sum[i]);
+        } else {
           sum[i] = part[i];
+        }
       });
+    }
+    if constexpr (scaled) {  // the power of two that widening leaves out
+      unrolled<R * T>([&](auto i) { sum[i] = V::mul(sum[i], V::set1(scale_factor(format))); });
     }
     store_sums<V, R, T>(a, first_row, first_token, sum);
   }
@@ -286,30 +331,28 @@ struct IntegerStream {
   template <std::size_t R, std::size_t T>
   [[gnu::always_inline]] static void panel_factors(const Matrix& m, const Row<V, format>* row, const Slot* x,
                                                    std::size_t g, std::int32_t* index, float* factors) {
+    // Groups that share a scale.
     const std::size_t each = m.scales && m.block_cols < m.cols ? m.block_cols / group_cols : m.cols;
-    const std::size_t first = g / each;
-    // The scale of group g + i, counted from the first. Mostly the same for every panel.
-    const bool spread = each > 1;
-    if (spread && (g == 0 || (panel % each != 0 && each % panel != 0))) {
-      std::size_t within = g % each;
-      std::int32_t at = 0;
-      for (std::size_t i = 0; i < panel; ++i) {
-        index[i] = at;
-        if (++within == each) within = 0, ++at;
-      }
+    if (each > 1) seek(g, each, index);
+    for_scales<V, R>(
+        m, row, each == 1 ? g : g / each, [&](auto r, F scales) __attribute__((always_inline)) {
+          if (each > 1) scales = V::pick(scales, index);
+          unrolled<T>([&](auto t) {
+            V::store(factors + (r * T + t) * panel, V::mul(scales, V::load(x[t].scales + g)));
+          });
+        });
+  }
+
+  // index[i] = the scale of group g + i, counted from that of g, where `each` groups share one. Mostly the
+  // same for every panel.
+  static void seek(std::size_t g, std::size_t each, std::int32_t* index) {
+    if (g != 0 && (panel % each == 0 || each % panel == 0)) return;
+    std::size_t within = g % each;
+    std::int32_t at = 0;
+    for (std::size_t i = 0; i < panel; ++i) {
+      index[i] = at;
+      if (++within == each) within = 0, ++at;
     }
-    unrolled<R>([&](auto r) {
-      F weights = V::set1(1);
-      if (row[r].scales) {
-        const std::size_t size = value_bytes(m.scale_format, 1);
-        weights =
-            V::numbers(m.scale_format, row[r].scales + first * size, smaller(panel, m.scale_cols - first));
-        if (spread) weights = V::pick(weights, index);
-      }
-      unrolled<T>([&](auto t) {
-        V::store(factors + (r * T + t) * panel, V::mul(weights, V::load(x[t].scales + g)));
-      });
-    });
   }
 };
 
@@ -321,20 +364,19 @@ const Matmul* stream_if_fits(const Matrix& m) {
 }
 
 template <class V>
+const Matmul* stream_integers(const Matrix& m) {
+  if (m.format == Format::int8) return stream_if_fits<IntegerStream<V, Format::int8>>(m);
+  if (m.format == Format::int4) return stream_if_fits<IntegerStream<V, Format::int4>>(m);
+  return nullptr;
+}
+
+template <class V>
 const Matmul* stream_kernel(const Matrix& m) {
-  switch (m.format) {
-    case Format::bf16:
-      return stream_if_fits<FloatStream<V, Format::bf16>>(m);
-    case Format::fp8_e4m3:
-      if constexpr (V::streams_fp8) return stream_if_fits<FloatStream<V, Format::fp8_e4m3>>(m);
-      return nullptr;
-    case Format::int8:
-      return stream_if_fits<IntegerStream<V, Format::int8>>(m);
-    case Format::int4:
-      return stream_if_fits<IntegerStream<V, Format::int4>>(m);
-    default:
-      return nullptr;
+  if (m.format == Format::bf16) return stream_if_fits<FloatStream<V, Format::bf16>>(m);
+  if constexpr (V::streams_fp8) {
+    if (m.format == Format::fp8_e4m3) return stream_if_fits<FloatStream<V, Format::fp8_e4m3>>(m);
   }
+  return stream_integers<V>(m);
 }
 
 }  // namespace

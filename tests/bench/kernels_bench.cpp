@@ -120,18 +120,27 @@ void decode(benchmark::State& state, const Kernels* kernels, Format format, std:
   state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations() * bytes));
 }
 
+// The bound: nothing but reading, in the pattern that is fastest here, four rows of 4 KiB side by side.
 void read_memory(benchmark::State& state) {
   const std::byte* memory =
       weight_memory(2 * stream_bytes) + static_cast<std::size_t>(state.thread_index()) * stream_bytes;
   constexpr std::size_t piece = std::size_t{16} << 20;
+  constexpr std::size_t row = 4096;
+  constexpr std::size_t rows = 4;
   std::size_t offset = 0;
   for (auto _ : state) {
-    std::uint64_t sum[8] = {};
-    for (std::size_t i = 0; i < piece; i += sizeof sum) {
-      __builtin_prefetch(memory + offset + i + 4096);
-      std::uint64_t words[8];
-      std::memcpy(words, memory + offset + i, sizeof words);
-      for (std::size_t k = 0; k < 8; ++k) sum[k] += words[k];
+    std::uint64_t sum[rows] = {};
+    for (std::size_t block = 0; block < piece; block += rows * row) {
+      const std::byte* at = memory + offset + block;
+      for (std::size_t i = 0; i < row; i += 64) {
+        for (std::size_t r = 0; r < rows; ++r) {
+          // One word of each line brings the line: what the core does with the rest is no part of the bound.
+          std::uint64_t word;
+          std::memcpy(&word, at + r * row + i, sizeof word);
+          sum[r] += word;
+          __builtin_prefetch(at + (rows + r) * row + i);
+        }
+      }
     }
     benchmark::DoNotOptimize(sum);
     offset = (offset + piece) % stream_bytes;
