@@ -72,8 +72,7 @@ constexpr Packing packing = {.slot_tokens = tile_rows, .slot_bytes = slot_bytes,
 
 // Two tiles of rows and one to three slots over some steps of k.
 struct TileProduct {
-  const std::byte* a = nullptr;  // tiles of 16 rows, one for each step
-  std::size_t a_next = 0;        // bytes from them to those of the next 16 rows
+  const std::byte* a = nullptr;  // weights, for each step a tile of the first 16 rows and one of the others
   const std::byte* b = nullptr;  // packed tokens, one tile for each step
   std::size_t b_next = 0;        // bytes to the next slot's
   std::byte* c = nullptr;        // sums, a tile for each slot
@@ -105,7 +104,7 @@ void multiply_tiles(const TileProduct& p, Work& meanwhile) {
     each_sum([]<int tile>(const std::byte* c) { load_tile<tile>(c); });
   }
   for (std::size_t step = 0; step < p.steps; ++step) {
-    const std::byte* a = p.a + step * tile_bytes;
+    const std::byte* a = p.a + step * 2 * tile_bytes;
     const std::byte* b = p.b + step * tile_bytes;
     if constexpr (S == 3) {
       load_tile<6>(a);
@@ -115,7 +114,7 @@ void multiply_tiles(const TileProduct& p, Work& meanwhile) {
       multiply_tiles<1, 6, 7>();
       load_tile<7>(b + 2 * p.b_next);
       multiply_tiles<2, 6, 7>();
-      load_tile<6>(a + p.a_next);
+      load_tile<6>(a + tile_bytes);
       multiply_tiles<5, 6, 7>();
       load_tile<7>(b);
       multiply_tiles<3, 6, 7>();
@@ -124,7 +123,7 @@ void multiply_tiles(const TileProduct& p, Work& meanwhile) {
     } else {
       load_tile<4>(a);
       load_tile<6>(b);
-      load_tile<5>(a + p.a_next);
+      load_tile<5>(a + tile_bytes);
       multiply_tiles<0, 4, 6>();
       if constexpr (S == 2) load_tile<7>(b + p.b_next);
       multiply_tiles<S, 5, 6>();
@@ -161,6 +160,9 @@ void write_sums(const std::byte* sums, std::size_t rows, std::size_t tokens, flo
 
 // ---- Weights, widened.
 
+// From one step's tiles of two times 16 rows to the next step's.
+constexpr std::size_t step_bytes = 2 * tile_bytes;
+
 // The first `count` of 32 numbers in memory.
 template <Format format>
 __m512i load_plain(const std::byte* p, std::size_t count) {
@@ -193,7 +195,7 @@ constexpr std::size_t scale_bytes(Format format) {
 // A Widener<format> turns stored values into tiles:
 //   suits(m)               whether it can do so for this matrix; else widen_any_row must
 //   columns(begin, end)    the columns that follow, [begin, end), at most block_cols from a multiple of them
-//   row(row, tiles)        puts these columns of a row into the 64 bytes at tiles, tiles + tile_bytes, ...
+//   row(row, tiles)        puts these columns of a row into the 64 bytes at tiles, tiles + step_bytes, ...
 template <Format format>
 class Widener {  // f32, f16, bf16
  public:
@@ -208,7 +210,7 @@ class Widener {  // f32, f16, bf16
     constexpr std::size_t bytes = value_bits / 8;
     const std::byte* values = m_.values + row * m_.row_bytes;
     std::size_t c = begin_;
-    for (; c + tile_cols <= end_; c += tile_cols, tiles += tile_bytes) {
+    for (; c + tile_cols <= end_; c += tile_cols, tiles += step_bytes) {
       _mm512_store_si512(tiles, load_plain<format>(values + c * bytes, tile_cols));
     }
     if (c < end_) _mm512_store_si512(tiles, load_plain<format>(values + c * bytes, end_ - c));
@@ -243,7 +245,7 @@ class Widener<Format::fp8_e4m3> {
     // Unpacking works within 128 bits: first columns 0 to 31, then 32 to 63.
     const __m512i halves = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
     const __m512i sign = _mm512_set1_epi8(-128);
-    for (std::size_t c = begin_; c < end_; c += 64, tiles += 2 * tile_bytes) {
+    for (std::size_t c = begin_; c < end_; c += 64, tiles += 2 * step_bytes) {
       const Tables& t = tables_[(c - begin_) / 64];
       const __m512i codes = _mm512_permutexvar_epi64(halves, _mm512_loadu_si512(values + c));
       const __m512i low = _mm512_permutex2var_epi8(t.low[0], codes, t.low[1]);
@@ -251,7 +253,7 @@ class Widener<Format::fp8_e4m3> {
       const __m512i high =
           _mm512_ternarylogic_epi64(magnitude, codes, sign, 0x78);  // magnitude ^ (codes & sign)
       _mm512_store_si512(tiles, _mm512_unpacklo_epi8(low, high));
-      _mm512_store_si512(tiles + tile_bytes, _mm512_unpackhi_epi8(low, high));
+      _mm512_store_si512(tiles + step_bytes, _mm512_unpackhi_epi8(low, high));
     }
   }
 
@@ -342,7 +344,7 @@ class Widener<Format::int8> {
     alignas(64) float scales[16];
     scales_.row(row, scales);
     const std::byte* values = m_.values + row * m_.row_bytes;
-    for (std::size_t c = begin_; c < end_; c += tile_cols, tiles += tile_bytes) {
+    for (std::size_t c = begin_; c < end_; c += tile_cols, tiles += step_bytes) {
       const __m512 scale = _mm512_set1_ps(scales[(c - begin_) / tile_cols]);
       const __m512 offset = _mm512_mul_ps(scale, _mm512_set1_ps(-128));
       const auto widen = [&](const std::byte* at) {
@@ -379,7 +381,7 @@ class Widener<Format::int4> {
     const __m512 codes = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
     const __m512i low_bits = _mm512_set1_epi16(15);
     const __m512i second_group = _mm512_set1_epi16(16);
-    for (std::size_t c = begin_; c < end_; c += 2 * tile_cols, tiles += 2 * tile_bytes) {
+    for (std::size_t c = begin_; c < end_; c += 2 * tile_cols, tiles += 2 * step_bytes) {
       const float* scale = scales + (c - begin_) / tile_cols;
       const __m512i weights = to_bf16(_mm512_mul_ps(codes, _mm512_set1_ps(scale[0])),
                                       _mm512_mul_ps(codes, _mm512_set1_ps(scale[1])));
@@ -389,7 +391,7 @@ class Widener<Format::int4> {
       // (nibbles & low_bits) | second_group
       const __m512i second =
           _mm512_ternarylogic_epi64(nibbles(values + c / 2 + 16), low_bits, second_group, 0xea);
-      _mm512_store_si512(tiles + tile_bytes, _mm512_permutexvar_epi16(second, weights));
+      _mm512_store_si512(tiles + step_bytes, _mm512_permutexvar_epi16(second, weights));
     }
   }
 
@@ -425,10 +427,12 @@ struct Scratch {
   }
 };
 
-// Where the line of a row is in the tiles of a block.
+// Where the line of a row is in tiles for so many steps.
 constexpr std::size_t row_in_tiles(std::size_t row, std::size_t steps) {
-  return row / tile_rows * steps * tile_bytes + row % tile_rows * tile_row_bytes;
+  const std::size_t pair = row / (2 * tile_rows);
+  return pair * steps * 2 * tile_bytes + row % (2 * tile_rows) * tile_row_bytes;
 }
+constexpr std::size_t pair_bytes = row_in_tiles(2 * tile_rows, block_steps);
 
 // Sums of a block to out, its rows from `row` and its tokens from `token` on.
 void write_block(const MatmulArgs& a, const std::byte* sums, std::size_t row, std::size_t rows,
@@ -455,14 +459,13 @@ void multiply_any(const MatmulArgs& a) {
     for (std::size_t r = 0; r < rows; ++r) {
       avx512_kernels().widen_row[static_cast<std::size_t>(m.format)](m, row + r, row_floats);
       std::byte* tiles = scratch.widened + row_in_tiles(r, steps);
-      for (std::size_t c = 0; c < m.cols; c += tile_cols, tiles += tile_bytes) {
+      for (std::size_t c = 0; c < m.cols; c += tile_cols, tiles += step_bytes) {
         _mm512_store_si512(tiles, load_activations(row_floats + c, smaller(tile_cols, m.cols - c)));
       }
     }
     for (std::size_t t = 0; t < a.tokens; t += block_slots * tile_rows) {
       const std::size_t tokens = smaller(block_slots * tile_rows, a.tokens - t);
       const TileProduct product = {.a = scratch.widened,
-                                   .a_next = steps * tile_bytes,
                                    .b = a.packed + t / tile_rows * slot_bytes(m.cols),
                                    .b_next = slot_bytes(m.cols),
                                    .c = scratch.sums,
@@ -568,7 +571,6 @@ void multiply(const MatmulArgs& a) {
       widener.begin(i + 1, scratch.blocks + (i + 1) % 2 * block_bytes, pairs * groups * block.steps());
       TileProduct product = {
           .a = scratch.blocks + i % 2 * block_bytes,
-          .a_next = block_steps * tile_bytes,
           .b = a.packed + t / tile_rows * slot_bytes(m.cols) + block.begin / tile_cols * tile_bytes,
           .b_next = slot_bytes(m.cols),
           .c = scratch.sums,
@@ -577,7 +579,7 @@ void multiply(const MatmulArgs& a) {
           .first = block.begin == 0};
       for (std::size_t pair = 0; pair < pairs; ++pair) {
         multiply_slots(product, slots, widener);
-        product.a += 2 * product.a_next;
+        product.a += pair_bytes;
         product.c += 2 * product.c_next;
       }
       widener.finish();
