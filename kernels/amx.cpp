@@ -513,6 +513,11 @@ class BlockWidener {
     calls_ = calls;
     if (block_.rows > 0) widener_.columns(block_.begin, block_.end);
   }
+  // To be called before the first block: nobody has asked for it yet.
+  void prefetch_first() const {
+    const Block first = block_at(a_, 0);
+    for (std::size_t row = 0; row < first.rows; ++row) prefetch(first, row);
+  }
   void operator()() {
     due_ += block_.rows;
     for (; due_ >= calls_; due_ -= calls_) widen_next();
@@ -523,20 +528,21 @@ class BlockWidener {
 
  private:
   [[gnu::noinline]] void widen_next() {
-    prefetch(after_.row + done_);
+    if (done_ < after_.rows) prefetch(after_, done_);
     widener_.row(block_.row + done_, tiles_ + row_in_tiles(done_, block_steps));
     ++done_;
   }
 
-  // The part of this row in the block after this one; where the call's rows end, of rows that the next call
-  // is likely to begin with.
-  void prefetch(std::size_t row) const {
+  // A row's part of a block.
+  void prefetch(const Block& block, std::size_t row) const {
     const Matrix& m = *a_.matrix;
-    if (row >= m.rows) return;
-    const std::byte* values = m.values + row * m.row_bytes;
-    for (std::size_t b = after_.begin * Widener<format>::value_bits / 8;
-         b < after_.end * Widener<format>::value_bits / 8; b += 64) {
+    constexpr std::size_t bits = Widener<format>::value_bits;
+    const std::byte* values = m.values + (block.row + row) * m.row_bytes;
+    for (std::size_t b = block.begin * bits / 8; b < block.end * bits / 8; b += 64)
       __builtin_prefetch(values + b);
+    if constexpr (format == Format::int8 || format == Format::int4) {
+      const std::size_t group = (block.row + row) * m.scale_cols + block.begin / m.block_cols;
+      __builtin_prefetch(m.scales + group * scale_bytes(m.scale_format));
     }
   }
 
@@ -562,6 +568,7 @@ void multiply(const MatmulArgs& a) {
   for (std::size_t t = 0; t < a.tokens; t += block_slots * tile_rows) {
     const std::size_t tokens = smaller(block_slots * tile_rows, a.tokens - t);
     const std::size_t slots = quotient_up(tokens, tile_rows);
+    widener.prefetch_first();
     widener.begin(0, scratch.blocks, 1);
     widener.finish();
     for (std::size_t i = 0; i < blocks; ++i) {
