@@ -142,6 +142,13 @@ void read_memory(benchmark::State& state) {
   state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations() * piece));
 }
 
+// Operations a second of all threads together: kIsIterationInvariantRate would count each thread's
+// iterations once for every thread.
+void count_flops(benchmark::State& state, double operations) {
+  state.counters["flops"] =
+      benchmark::Counter(operations * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
+}
+
 // Matrices one after the other, each by panels of rows as the program hands them out, so that weights come
 // from memory; activations are packed once for a matrix.
 void prefill(benchmark::State& state, const Kernels* kernels, Format format, std::size_t cols) {
@@ -155,7 +162,7 @@ void prefill(benchmark::State& state, const Kernels* kernels, Format format, std
   const std::size_t bytes = rows * m.row_bytes + scale_bytes(m);
   const Matmul& matmul = kernels->matmul(path, m);
   const Packed x(matmul, tokens, cols);
-  std::vector<float> out(tokens * rows);
+  std::vector<float> out(tokens * panel);
   std::vector<float> scratch(matmul_scratch(cols));
   std::size_t offset = 0;
   for (auto _ : state) {
@@ -166,23 +173,21 @@ void prefill(benchmark::State& state, const Kernels* kernels, Format format, std
                        .row_end = row + panel,
                        .packed = x.data(),
                        .tokens = tokens,
-                       .out = out.data() + row,
-                       .out_stride = rows,
+                       .out = out.data(),
+                       .out_stride = panel,
                        .scratch = scratch.data()});
     }
     benchmark::ClobberMemory();
     offset = offset + 2 * bytes > stream_bytes ? 0 : offset + bytes;
   }
-  state.counters["flops"] =
-      benchmark::Counter(2.0 * rows * cols * tokens, benchmark::Counter::kIsIterationInvariantRate);
+  count_flops(state, 2.0 * rows * cols * tokens);
 }
 
 #if defined(__x86_64__)
 void tile_peak(benchmark::State& state) {
   constexpr long rounds = 10000;
   for (auto _ : state) multiply_tiles(rounds);
-  state.counters["flops"] =
-      benchmark::Counter(8.0 * rounds * 2 * 16 * 16 * 32, benchmark::Counter::kIsIterationInvariantRate);
+  count_flops(state, 8.0 * rounds * 2 * 16 * 16 * 32);
 }
 #endif
 
