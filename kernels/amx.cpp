@@ -4,25 +4,25 @@
 // float32 sums run over k in ascending order. Weights are the left operand, so their tiles are rows of the
 // matrix as they come and only the activations, packed once for all rows, need pairs of k side by side.
 //
-// A block of rows and columns is widened into tiles one after the other in memory: rows taken straight from a
-// mapping lie 4,096 bytes or a multiple apart, in one set of the first-level cache. Sums wait in memory while
-// the next block of columns is widened. Widening goes on beside the products, row by row, because a tile
-// product takes 16 cycles of its own unit and leaves the others idle.
-#include <cstring>
-
+// A block of rows and columns is widened into tiles that follow each other in memory: rows taken straight
+// from a mapping lie 4,096 bytes or a multiple apart, in one set of the first-level cache. Sums wait in
+// memory while the next block of columns takes its turn. That block is widened beside the products of this
+// one, a little after each step, because a tile product takes 16 cycles of its own unit and leaves the others
+// idle.
 #include "kernels/amx.h"
 #include "kernels/amx_tiles.h"
 
 namespace baleen::kernels {
 namespace {
 
-// Rows and columns that are widened at a time, tokens whose sums are kept: 32 rows and 32 tokens of a block
-// fill 32 KB of the first-level cache's 48.
-constexpr std::size_t block_rows = 64;
-constexpr std::size_t block_cols = 256;
+// Rows and columns that are widened at a time, and slots of tokens whose sums are kept. Longer blocks spend
+// less on sums, but more of a call's time on its first block, which is widened beside nothing.
+constexpr std::size_t block_rows = 32;
+constexpr std::size_t block_cols = 512;
 constexpr std::size_t block_slots = 16;
 constexpr std::size_t block_steps = block_cols / tile_cols;
 constexpr std::size_t block_bytes = block_rows * block_cols * 2;
+static_assert(block_rows == 2 * tile_rows);
 static_assert(amx_block_floats * sizeof(float) ==
               2 * block_bytes + block_rows / tile_rows * block_slots * tile_bytes);
 
@@ -72,8 +72,7 @@ constexpr Packing packing = {.slot_tokens = tile_rows, .slot_bytes = slot_bytes,
 
 // Two tiles of rows and one to three slots over some steps of k.
 struct TileProduct {
-  const std::byte* a = nullptr;  // tiles of 16 rows, one for each step
-  std::size_t a_next = 0;        // bytes from them to those of the next 16 rows
+  const std::byte* a = nullptr;  // weights, for each step a tile of the first 16 rows and one of the others
   const std::byte* b = nullptr;  // packed tokens, one tile for each step
   std::size_t b_next = 0;        // bytes to the next slot's
   std::byte* c = nullptr;        // sums, a tile for each slot
@@ -105,7 +104,7 @@ void multiply_tiles(const TileProduct& p, Work& meanwhile) {
     each_sum([]<int tile>(const std::byte* c) { load_tile<tile>(c); });
   }
   for (std::size_t step = 0; step < p.steps; ++step) {
-    const std::byte* a = p.a + step * tile_bytes;
+    const std::byte* a = p.a + step * 2 * tile_bytes;
     const std::byte* b = p.b + step * tile_bytes;
     if constexpr (S == 3) {
       load_tile<6>(a);
@@ -115,7 +114,7 @@ void multiply_tiles(const TileProduct& p, Work& meanwhile) {
       multiply_tiles<1, 6, 7>();
       load_tile<7>(b + 2 * p.b_next);
       multiply_tiles<2, 6, 7>();
-      load_tile<6>(a + p.a_next);
+      load_tile<6>(a + tile_bytes);
       multiply_tiles<5, 6, 7>();
       load_tile<7>(b);
       multiply_tiles<3, 6, 7>();
@@ -124,7 +123,7 @@ void multiply_tiles(const TileProduct& p, Work& meanwhile) {
     } else {
       load_tile<4>(a);
       load_tile<6>(b);
-      load_tile<5>(a + p.a_next);
+      load_tile<5>(a + tile_bytes);
       multiply_tiles<0, 4, 6>();
       if constexpr (S == 2) load_tile<7>(b + p.b_next);
       multiply_tiles<S, 5, 6>();
@@ -161,6 +160,9 @@ void write_sums(const std::byte* sums, std::size_t rows, std::size_t tokens, flo
 
 // ---- Weights, widened.
 
+// From one step's tiles of two times 16 rows to the next step's.
+constexpr std::size_t step_bytes = 2 * tile_bytes;
+
 // The first `count` of 32 numbers in memory.
 template <Format format>
 __m512i load_plain(const std::byte* p, std::size_t count) {
@@ -190,34 +192,32 @@ constexpr std::size_t scale_bytes(Format format) {
   return format == Format::f32 ? 4 : 2;
 }
 
-// A Widener<format> turns stored values into tiles:
-//   suits(m)               whether it can do so for this matrix; else widen_any_row must
-//   columns(begin, end)    the columns that follow, [begin, end), at most block_cols from a multiple of them
-//   row(row, tiles)        puts these columns of a row into the 64 bytes at tiles, tiles + tile_bytes, ...
+// A Widener<format> turns stored values into tiles, a chunk of columns of a row at a time:
+//   suits(m)            whether it can do so for this matrix; else they are widened row by row
+//   columns(begin, end) which columns of rows follow, at most block_cols of them
+//   row(row)            which row follows
+//   chunk(c, tiles)     widens its columns [c, c + chunk_cols) to tiles and tiles + step_bytes
+constexpr std::size_t chunk_cols = 2 * tile_cols;
+
 template <Format format>
 class Widener {  // f32, f16, bf16
  public:
-  static bool suits(const Matrix&) { return true; }
   static constexpr std::size_t value_bits = format == Format::f32 ? 32 : 16;
+  static bool suits(const Matrix&) { return true; }
   explicit Widener(const Matrix& m) : m_(m) {}
-  void columns(std::size_t begin, std::size_t end) {
-    begin_ = begin;
-    end_ = end;
-  }
-  void row(std::size_t row, std::byte* tiles) const {
-    constexpr std::size_t bytes = value_bits / 8;
-    const std::byte* values = m_.values + row * m_.row_bytes;
-    std::size_t c = begin_;
-    for (; c + tile_cols <= end_; c += tile_cols, tiles += tile_bytes) {
-      _mm512_store_si512(tiles, load_plain<format>(values + c * bytes, tile_cols));
+  void columns(std::size_t, std::size_t) {}
+  void row(std::size_t row) { values_ = m_.values + row * m_.row_bytes; }
+  void chunk(std::size_t c, std::byte* tiles) const {
+    const std::size_t end = smaller(c + chunk_cols, m_.cols);
+    for (; c < end; c += tile_cols, tiles += step_bytes) {
+      const std::size_t count = smaller(tile_cols, end - c);
+      _mm512_store_si512(tiles, load_plain<format>(values_ + c * value_bits / 8, count));
     }
-    if (c < end_) _mm512_store_si512(tiles, load_plain<format>(values + c * bytes, end_ - c));
   }
 
  private:
   const Matrix& m_;
-  std::size_t begin_ = 0;
-  std::size_t end_ = 0;
+  const std::byte* values_ = nullptr;
 };
 
 // A code is looked up among the weights of all 128 magnitudes, low and high bytes apart; the sign is flipped
@@ -226,33 +226,39 @@ template <>
 class Widener<Format::fp8_e4m3> {
  public:
   static constexpr std::size_t value_bits = 8;
-  static bool suits(const Matrix& m) { return m.cols % 64 == 0 && m.scales && m.block_cols % 64 == 0; }
+  static bool suits(const Matrix& m) {
+    return m.cols % chunk_cols == 0 && m.scales && m.block_cols % chunk_cols == 0;
+  }
   explicit Widener(const Matrix& m) : m_(m) {}
   void columns(std::size_t begin, std::size_t end) {
     begin_ = begin;
     end_ = end;
     scale_row_ = SIZE_MAX;
   }
-  void row(std::size_t row, std::byte* tiles) {
-    if (row / m_.block_rows != scale_row_) {
-      scale_row_ = row / m_.block_rows;
-      for (std::size_t c = begin_; c < end_; c += 64)
-        make_tables(c / m_.block_cols, tables_[(c - begin_) / 64]);
+  void row(std::size_t row) {
+    values_ = m_.values + row * m_.row_bytes;
+    if (row / m_.block_rows == scale_row_) return;
+    scale_row_ = row / m_.block_rows;
+    for (std::size_t c = begin_; c < end_; c += chunk_cols) {
+      Tables& t = tables_[(c - begin_) / chunk_cols];
+      if (c == begin_ || c % m_.block_cols == 0) {
+        make_tables(c / m_.block_cols, t);
+      } else {
+        t = (&t)[-1];
+      }
     }
-    const std::byte* values = m_.values + row * m_.row_bytes;
+  }
+  void chunk(std::size_t c, std::byte* tiles) const {
     // Unpacking works within 128 bits: first columns 0 to 31, then 32 to 63.
     const __m512i halves = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
     const __m512i sign = _mm512_set1_epi8(-128);
-    for (std::size_t c = begin_; c < end_; c += 64, tiles += 2 * tile_bytes) {
-      const Tables& t = tables_[(c - begin_) / 64];
-      const __m512i codes = _mm512_permutexvar_epi64(halves, _mm512_loadu_si512(values + c));
-      const __m512i low = _mm512_permutex2var_epi8(t.low[0], codes, t.low[1]);
-      const __m512i magnitude = _mm512_permutex2var_epi8(t.high[0], codes, t.high[1]);
-      const __m512i high =
-          _mm512_ternarylogic_epi64(magnitude, codes, sign, 0x78);  // magnitude ^ (codes & sign)
-      _mm512_store_si512(tiles, _mm512_unpacklo_epi8(low, high));
-      _mm512_store_si512(tiles + tile_bytes, _mm512_unpackhi_epi8(low, high));
-    }
+    const Tables& t = tables_[(c - begin_) / chunk_cols];
+    const __m512i codes = _mm512_permutexvar_epi64(halves, _mm512_loadu_si512(values_ + c));
+    const __m512i low = _mm512_permutex2var_epi8(t.low[0], codes, t.low[1]);
+    const __m512i magnitude = _mm512_permutex2var_epi8(t.high[0], codes, t.high[1]);
+    const __m512i high = _mm512_xor_si512(magnitude, _mm512_and_si512(codes, sign));
+    _mm512_store_si512(tiles, _mm512_unpacklo_epi8(low, high));
+    _mm512_store_si512(tiles + step_bytes, _mm512_unpackhi_epi8(low, high));
   }
 
  private:
@@ -294,70 +300,86 @@ class Widener<Format::fp8_e4m3> {
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
   std::size_t scale_row_ = SIZE_MAX;
-  Tables tables_[block_cols / 64];
+  const std::byte* values_ = nullptr;
+  Tables tables_[block_cols / chunk_cols];
 };
 
-// The scales of each 32 columns.
-class GroupScales {
+// The scales of a row's columns, one for each step.
+class StepScales {
  public:
   static bool suits(const Matrix& m) {
-    return m.cols % tile_cols == 0 && m.scales && !m.zeros && !m.group_index && m.block_cols % tile_cols == 0;
+    return m.cols % chunk_cols == 0 && m.scales && m.block_rows == 1 && !m.zeros && !m.group_index &&
+           m.block_cols % tile_cols == 0;
   }
-  explicit GroupScales(const Matrix& m) : m_(m) {}
+  explicit StepScales(const Matrix& m) : m_(m) {}
   void columns(std::size_t begin, std::size_t end) {
-    group_ = begin / m_.block_cols;
-    count_ = (end - 1) / m_.block_cols - group_ + 1;
-    alignas(64) std::int32_t of_step[16] = {};
-    for (std::size_t c = begin; c < end; c += tile_cols) {
-      of_step[(c - begin) / tile_cols] = static_cast<std::int32_t>(c / m_.block_cols - group_);
+    begin_ = begin;
+    vectors_ = 0;
+    for (std::size_t c = begin; c < end; c += 16 * tile_cols) {
+      Vector& v = vector_[vectors_++];
+      v.group = c / m_.block_cols;
+      alignas(64) std::int32_t of_step[16] = {};
+      for (std::size_t i = 0; i < 16 && c + i * tile_cols < end; ++i) {
+        of_step[i] = static_cast<std::int32_t>((c + i * tile_cols) / m_.block_cols - v.group);
+        v.count = static_cast<std::size_t>(of_step[i]) + 1;
+      }
+      v.of_step = _mm512_load_si512(of_step);
     }
-    of_step_ = _mm512_load_si512(of_step);
   }
-  void row(std::size_t row, float* scales) const {
-    const std::byte* at = m_.scales + (row * m_.scale_cols + group_) * scale_bytes(m_.scale_format);
-    const __m512 stored = load_scales(m_.scale_format, at, count_);
-    _mm512_store_ps(scales, _mm512_permutexvar_ps(of_step_, stored));
+  void row(std::size_t row) {
+    const std::byte* scales = m_.scales + row * m_.scale_cols * scale_bytes(m_.scale_format);
+    for (std::size_t i = 0; i < vectors_; ++i) {
+      const Vector& v = vector_[i];
+      const __m512 stored =
+          load_scales(m_.scale_format, scales + v.group * scale_bytes(m_.scale_format), v.count);
+      _mm512_store_ps(scales_ + 16 * i, _mm512_permutexvar_ps(v.of_step, stored));
+    }
   }
+  // From column c on.
+  const float* at(std::size_t c) const { return scales_ + (c - begin_) / tile_cols; }
 
  private:
+  struct Vector {  // the groups of 16 steps
+    std::size_t group;
+    std::size_t count;
+    __m512i of_step;
+  };
   const Matrix& m_;
-  std::size_t group_ = 0;
-  std::size_t count_ = 0;
-  __m512i of_step_ = {};
+  std::size_t begin_ = 0;
+  std::size_t vectors_ = 0;
+  Vector vector_[block_steps / 16];
+  alignas(64) float scales_[block_steps];
 };
-static_assert(block_steps <= 16);
+static_assert(block_steps % 16 == 0);
 
 template <>
 class Widener<Format::int8> {
  public:
   static constexpr std::size_t value_bits = 8;
-  static bool suits(const Matrix& m) { return GroupScales::suits(m) && m.block_rows == 1; }
+  static bool suits(const Matrix& m) { return StepScales::suits(m); }
   explicit Widener(const Matrix& m) : m_(m), scales_(m) {}
-  void columns(std::size_t begin, std::size_t end) {
-    begin_ = begin;
-    end_ = end;
-    scales_.columns(begin, end);
+  void columns(std::size_t begin, std::size_t end) { scales_.columns(begin, end); }
+  void row(std::size_t row) {
+    values_ = m_.values + row * m_.row_bytes;
+    scales_.row(row);
   }
-  void row(std::size_t row, std::byte* tiles) const {
-    alignas(64) float scales[16];
-    scales_.row(row, scales);
-    const std::byte* values = m_.values + row * m_.row_bytes;
-    for (std::size_t c = begin_; c < end_; c += tile_cols, tiles += tile_bytes) {
-      const __m512 scale = _mm512_set1_ps(scales[(c - begin_) / tile_cols]);
+  void chunk(std::size_t c, std::byte* tiles) const {
+    for (std::size_t step = 0; step < 2; ++step) {
+      const __m512 scale = _mm512_set1_ps(scales_.at(c)[step]);
       const __m512 offset = _mm512_mul_ps(scale, _mm512_set1_ps(-128));
       const auto widen = [&](const std::byte* at) {
         const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
         return _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(codes)), scale, offset);
       };
-      _mm512_store_si512(tiles, to_bf16(widen(values + c), widen(values + c + 16)));
+      const std::byte* values = values_ + c + step * tile_cols;
+      _mm512_store_si512(tiles + step * step_bytes, to_bf16(widen(values), widen(values + 16)));
     }
   }
 
  private:
   const Matrix& m_;
-  GroupScales scales_;
-  std::size_t begin_ = 0;
-  std::size_t end_ = 0;
+  StepScales scales_;
+  const std::byte* values_ = nullptr;
 };
 
 // The 16 weights of a group are a table that codes are looked up in, two groups to a register.
@@ -365,32 +387,26 @@ template <>
 class Widener<Format::int4> {
  public:
   static constexpr std::size_t value_bits = 4;
-  static bool suits(const Matrix& m) { return GroupScales::suits(m) && m.block_rows == 1; }
+  static bool suits(const Matrix& m) { return StepScales::suits(m); }
   explicit Widener(const Matrix& m) : m_(m), scales_(m) {}
-  void columns(std::size_t begin, std::size_t end) {
-    begin_ = begin;
-    end_ = end;
-    scales_.columns(begin, end);
+  void columns(std::size_t begin, std::size_t end) { scales_.columns(begin, end); }
+  void row(std::size_t row) {
+    values_ = m_.values + row * m_.row_bytes;
+    scales_.row(row);
   }
-  void row(std::size_t row, std::byte* tiles) const {
-    alignas(64) float scales[16];
-    scales_.row(row, scales);
-    const std::byte* values = m_.values + row * m_.row_bytes;
+  void chunk(std::size_t c, std::byte* tiles) const {
     const __m512 codes = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
     const __m512i low_bits = _mm512_set1_epi16(15);
     const __m512i second_group = _mm512_set1_epi16(16);
-    for (std::size_t c = begin_; c < end_; c += 2 * tile_cols, tiles += 2 * tile_bytes) {
-      const float* scale = scales + (c - begin_) / tile_cols;
-      const __m512i weights = to_bf16(_mm512_mul_ps(codes, _mm512_set1_ps(scale[0])),
-                                      _mm512_mul_ps(codes, _mm512_set1_ps(scale[1])));
-      const __m512i first = _mm512_and_si512(nibbles(values + c / 2), low_bits);
-      _mm512_store_si512(tiles, _mm512_permutexvar_epi16(first, weights));
-      if (c + tile_cols == end_) break;
-      // (nibbles & low_bits) | second_group
-      const __m512i second =
-          _mm512_ternarylogic_epi64(nibbles(values + c / 2 + 16), low_bits, second_group, 0xea);
-      _mm512_store_si512(tiles + tile_bytes, _mm512_permutexvar_epi16(second, weights));
-    }
+    const float* scale = scales_.at(c);
+    const __m512i weights = to_bf16(_mm512_mul_ps(codes, _mm512_set1_ps(scale[0])),
+                                    _mm512_mul_ps(codes, _mm512_set1_ps(scale[1])));
+    const __m512i first = _mm512_and_si512(nibbles(values_ + c / 2), low_bits);
+    // (nibbles & low_bits) | second_group
+    const __m512i second =
+        _mm512_ternarylogic_epi64(nibbles(values_ + c / 2 + 16), low_bits, second_group, 0xea);
+    _mm512_store_si512(tiles, _mm512_permutexvar_epi16(first, weights));
+    _mm512_store_si512(tiles + step_bytes, _mm512_permutexvar_epi16(second, weights));
   }
 
  private:
@@ -405,9 +421,8 @@ class Widener<Format::int4> {
   }
 
   const Matrix& m_;
-  GroupScales scales_;
-  std::size_t begin_ = 0;
-  std::size_t end_ = 0;
+  StepScales scales_;
+  const std::byte* values_ = nullptr;
 };
 
 // ---- A matrix.
@@ -424,11 +439,6 @@ struct Scratch {
     widened = blocks + 2 * block_bytes;
   }
 };
-
-// Where the line of a row is in the tiles of a block.
-constexpr std::size_t row_in_tiles(std::size_t row, std::size_t steps) {
-  return row / tile_rows * steps * tile_bytes + row % tile_rows * tile_row_bytes;
-}
 
 // Sums of a block to out, its rows from `row` and its tokens from `token` on.
 void write_block(const MatmulArgs& a, const std::byte* sums, std::size_t row, std::size_t rows,
@@ -454,15 +464,14 @@ void multiply_any(const MatmulArgs& a) {
     const std::size_t rows = smaller(2 * tile_rows, a.row_end - row);
     for (std::size_t r = 0; r < rows; ++r) {
       avx512_dot_kernels().widen_row[static_cast<std::size_t>(m.format)](m, row + r, row_floats);
-      std::byte* tiles = scratch.widened + row_in_tiles(r, steps);
-      for (std::size_t c = 0; c < m.cols; c += tile_cols, tiles += tile_bytes) {
+      std::byte* tiles = scratch.widened + r * tile_row_bytes;
+      for (std::size_t c = 0; c < m.cols; c += tile_cols, tiles += step_bytes) {
         _mm512_store_si512(tiles, load_activations(row_floats + c, smaller(tile_cols, m.cols - c)));
       }
     }
     for (std::size_t t = 0; t < a.tokens; t += block_slots * tile_rows) {
       const std::size_t tokens = smaller(block_slots * tile_rows, a.tokens - t);
       const TileProduct product = {.a = scratch.widened,
-                                   .a_next = steps * tile_bytes,
                                    .b = a.packed + t / tile_rows * slot_bytes(m.cols),
                                    .b_next = slot_bytes(m.cols),
                                    .c = scratch.sums,
@@ -494,7 +503,7 @@ Block block_at(const MatmulArgs& a, std::size_t i) {
           smaller(begin + block_cols, a.matrix->cols)};
 }
 
-// Widens the rows of a block, a few at each call, while the block before it is multiplied.
+// Widens a block, a few chunks at each call, while the block before it is multiplied.
 template <Format format>
 class BlockWidener {
  public:
@@ -503,48 +512,61 @@ class BlockWidener {
   // Begins with block i, to be spread over `calls` calls.
   void begin(std::size_t i, std::byte* tiles, std::size_t calls) {
     block_ = block_at(a_, i);
-    after_ = block_at(a_, i + 1);
     tiles_ = tiles;
-    done_ = 0;
+    row_ = 0;
     due_ = 0;
     calls_ = calls;
-    if (block_.rows > 0) widener_.columns(block_.begin, block_.end);
+    chunks_ = block_.rows * quotient_up(block_.end - block_.begin, chunk_cols);
+    if (block_.rows == 0) return;
+    widener_.columns(block_.begin, block_.end);
+    begin_row();
   }
   void operator()() {
-    due_ += block_.rows;
-    for (; due_ >= calls_; due_ -= calls_) widen_next();
+    for (due_ += chunks_; due_ >= calls_; due_ -= calls_) next();
   }
   void finish() {
-    while (done_ < block_.rows) widen_next();
+    while (row_ < block_.rows) next();
   }
 
  private:
-  [[gnu::noinline]] void widen_next() {
-    prefetch(after_.row + done_);
-    widener_.row(block_.row + done_, tiles_ + row_in_tiles(done_, block_steps));
-    ++done_;
+  // The next row is asked for while this one is widened.
+  void begin_row() {
+    col_ = block_.begin;
+    widener_.row(block_.row + row_);
+    if (row_ + 1 < block_.rows) prefetch(block_.row + row_ + 1);
+  }
+  void next() {
+    if (row_ == block_.rows) return;
+    std::byte* step = tiles_ + (col_ - block_.begin) / tile_cols * step_bytes;
+    widener_.chunk(col_, step + row_ * tile_row_bytes);
+    col_ += chunk_cols;
+    if (col_ < block_.end) return;
+    ++row_;
+    if (row_ < block_.rows) begin_row();
   }
 
-  // The part of this row in the block after this one; where the call's rows end, of rows that the next call
-  // is likely to begin with.
   void prefetch(std::size_t row) const {
     const Matrix& m = *a_.matrix;
-    if (row >= m.rows) return;
+    constexpr std::size_t bits = Widener<format>::value_bits;
     const std::byte* values = m.values + row * m.row_bytes;
-    for (std::size_t b = after_.begin * Widener<format>::value_bits / 8;
-         b < after_.end * Widener<format>::value_bits / 8; b += 64) {
+    for (std::size_t b = block_.begin * bits / 8; b < block_.end * bits / 8; b += 64) {
       __builtin_prefetch(values + b);
+    }
+    if constexpr (format == Format::int8 || format == Format::int4) {
+      const std::size_t group = row * m.scale_cols + block_.begin / m.block_cols;
+      __builtin_prefetch(m.scales + group * scale_bytes(m.scale_format));
     }
   }
 
   const MatmulArgs& a_;
   Widener<format> widener_;
   Block block_ = {};
-  Block after_ = {};
   std::byte* tiles_ = nullptr;
-  std::size_t done_ = 0;
+  std::size_t row_ = 0;
+  std::size_t col_ = 0;
   std::size_t due_ = 0;
   std::size_t calls_ = 1;
+  std::size_t chunks_ = 0;
 };
 
 template <Format format>
@@ -563,23 +585,17 @@ void multiply(const MatmulArgs& a) {
     widener.finish();
     for (std::size_t i = 0; i < blocks; ++i) {
       const Block block = block_at(a, i);
-      const std::size_t pairs = quotient_up(block.rows, 2 * tile_rows);
       const std::size_t groups = slots == 1 ? 1 : slots / 2;
-      widener.begin(i + 1, scratch.blocks + (i + 1) % 2 * block_bytes, pairs * groups * block.steps());
-      TileProduct product = {
+      widener.begin(i + 1, scratch.blocks + (i + 1) % 2 * block_bytes, groups * block.steps());
+      const TileProduct product = {
           .a = scratch.blocks + i % 2 * block_bytes,
-          .a_next = block_steps * tile_bytes,
           .b = a.packed + t / tile_rows * slot_bytes(m.cols) + block.begin / tile_cols * tile_bytes,
           .b_next = slot_bytes(m.cols),
           .c = scratch.sums,
           .c_next = block_slots * tile_bytes,
           .steps = block.steps(),
           .first = block.begin == 0};
-      for (std::size_t pair = 0; pair < pairs; ++pair) {
-        multiply_slots(product, slots, widener);
-        product.a += 2 * product.a_next;
-        product.c += 2 * product.c_next;
-      }
+      multiply_slots(product, slots, widener);
       widener.finish();
       if (block.end == m.cols) write_block(a, scratch.sums, block.row, block.rows, t, tokens);
     }

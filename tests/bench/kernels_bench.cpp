@@ -1,7 +1,7 @@
 // Speed of each kernel, instruction set and format. Decoding walks matrices too large for any cache, so it
 // measures how much of the memory's speed a kernel keeps; bytes_per_second counts stored weights and scales,
-// and read/... is a plain pass over the same memory. Prefill (many tokens on one matrix) counts 2 operations
-// for a weight and token. Each thread has its own rows, as in the program.
+// and read/... is a plain pass over the same memory. Prefill counts 2 operations for a weight and token;
+// peak is what an instruction set does on registers alone. Each thread has its own rows, as in the program.
 //
 //   kernels_bench --benchmark_filter='decode/avx512' --benchmark_min_time=1
 #include <benchmark/benchmark.h>
@@ -148,28 +148,51 @@ void read_memory(benchmark::State& state) {
   state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations() * piece));
 }
 
-void prefill(benchmark::State& state, const Kernels* kernels, Format format, std::size_t rows,
-             std::size_t cols) {
+// Operations a second of all threads together: kIsIterationInvariantRate would count each thread's
+// iterations once for every thread.
+void count_flops(benchmark::State& state, double operations) {
+  state.counters["flops"] =
+      benchmark::Counter(operations * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
+}
+
+// Matrices one after the other, each by panels of rows as the program hands them out, so that weights come
+// from memory; activations are packed once for a matrix.
+void prefill(benchmark::State& state, const Kernels* kernels, Format format, std::size_t cols) {
   constexpr Path path = Path::batch;
+  constexpr std::size_t rows = 2048;
+  constexpr std::size_t panel = 64;
   const auto tokens = static_cast<std::size_t>(state.range(0));
-  const Matrix m = matrix_of(format, rows, cols, weight_memory(stream_bytes));
+  const std::byte* memory =
+      weight_memory(2 * stream_bytes) + static_cast<std::size_t>(state.thread_index()) * stream_bytes;
+  Matrix m = matrix_of(format, rows, cols, memory);
+  const std::size_t bytes = rows * m.row_bytes + scale_bytes(m);
   const Matmul& matmul = kernels->matmul(path, m);
   const Packed x(matmul, tokens, cols);
-  std::vector<float> out(tokens * rows);
+  std::vector<float> out(tokens * panel);
   std::vector<float> scratch(matmul_scratch(cols));
-  const MatmulArgs args{.matrix = &m,
-                        .row_end = rows,
-                        .packed = x.data(),
-                        .tokens = tokens,
-                        .out = out.data(),
-                        .out_stride = rows,
-                        .scratch = scratch.data()};
+  std::size_t offset = 0;
   for (auto _ : state) {
-    matmul.multiply(args);
+    m = matrix_of(format, rows, cols, memory + offset);
+    for (std::size_t row = 0; row < rows; row += panel) {
+      matmul.multiply({.matrix = &m,
+                       .row_begin = row,
+                       .row_end = row + panel,
+                       .packed = x.data(),
+                       .tokens = tokens,
+                       .out = out.data(),
+                       .out_stride = panel,
+                       .scratch = scratch.data()});
+    }
     benchmark::ClobberMemory();
+    offset = offset + 2 * bytes > stream_bytes ? 0 : offset + bytes;
   }
-  state.counters["flops"] =
-      benchmark::Counter(2.0 * rows * cols * tokens, benchmark::Counter::kIsIterationInvariantRate);
+  count_flops(state, 2.0 * rows * cols * tokens);
+}
+
+void peak(benchmark::State& state, const Kernels* kernels) {
+  double operations = 0;
+  for (auto _ : state) operations = kernels->peak(10000);
+  count_flops(state, operations);
 }
 
 void transposed(benchmark::State& state, const Kernels* kernels, Format format, Path path) {
@@ -267,6 +290,7 @@ void register_isa(const UsableTable& table) {
   const Kernels* kernels = table.kernels;
   std::string isa(table.isa);
   if (find_kernels(table.isa) != kernels) isa += "-plain";  // a table for CPUs with fewer features
+  benchmark::RegisterBenchmark(("peak/" + isa).c_str(), peak, kernels)->ThreadRange(1, 2)->UseRealTime();
   for (std::size_t f = 0; f < format_count; ++f) {
     const auto format = static_cast<Format>(f);
     const std::string name = isa + "/" + format_names[f];
@@ -279,11 +303,17 @@ void register_isa(const UsableTable& table) {
           ->ThreadRange(1, 2)
           ->UseRealTime();
     }
-    benchmark::RegisterBenchmark(("prefill/" + name).c_str(), prefill, kernels, format, 2048, 7168)
-        ->ArgName("tokens")
-        ->Arg(16)
-        ->Arg(128)
-        ->UseRealTime();
+    for (const std::size_t cols : {std::size_t{7168}, std::size_t{2048}}) {
+      benchmark::RegisterBenchmark(("prefill/" + name + "/cols:" + std::to_string(cols)).c_str(), prefill,
+                                   kernels, format, cols)
+          ->ArgName("tokens")
+          ->Arg(16)
+          ->Arg(48)
+          ->Arg(192)
+          ->Arg(256)
+          ->ThreadRange(1, 2)
+          ->UseRealTime();
+    }
     for (const auto& [path, tokens] : {std::pair{Path::stream, 1}, std::pair{Path::batch, 64}}) {
       benchmark::RegisterBenchmark(("transposed/" + name).c_str(), transposed, kernels, format, path)
           ->ArgName("tokens")
