@@ -173,9 +173,14 @@ std::uint64_t padded_bytes(const Stored& stored) {
   return ceil_div(stored.bytes(), alignment) * alignment;
 }
 
+// Sizes in a config.json may be anything: a sum too large for 64 bits is the largest number there is.
+std::uint64_t saturating_sum(std::uint64_t a, std::uint64_t b) {
+  return a + b < a ? ~std::uint64_t{0} : a + b;
+}
+
 std::uint64_t part_bytes(const ModelShape& shape, std::size_t layer) {
   std::uint64_t bytes = 0;
-  for_each_tensor(shape, layer, [&](const Stored& stored) { bytes += padded_bytes(stored); });
+  for_each_tensor(shape, layer, [&](const Stored& stored) { bytes = saturating_sum(bytes, padded_bytes(stored)); });
   return bytes;
 }
 
@@ -265,7 +270,8 @@ ModelShape parse_shape(std::string_view config_json, const std::string& name, We
 ShapeSize shape_size(const ModelShape& shape) {
   const Config& config = shape.config;
   ShapeSize size{.bytes = part_bytes(shape, outside)};
-  for (const LayerKind& kind : layer_kinds(shape)) size.bytes += kind.layers.size() * kind.bytes;
+  for (const LayerKind& kind : layer_kinds(shape))
+    size.bytes = saturating_sum(size.bytes, saturating_product(kind.layers.size(), kind.bytes));
   for (const TensorSpec& spec : tensor_table(config)) {
     const std::uint64_t rows = spec.kind == Kind::vector ? 1 : spec.rows.of(config);
     const std::uint64_t one = rows * spec.cols.of(config);
@@ -283,7 +289,7 @@ ShapeSize shape_size(const ModelShape& shape) {
 LayerChoice choose_layers(const ModelShape& shape, std::uint64_t memory, std::size_t count) {
   std::vector<LayerKind> kinds = layer_kinds(shape);
   std::uint64_t used = part_bytes(shape, outside);
-  for (const LayerKind& kind : kinds) used += kind.bytes;
+  for (const LayerKind& kind : kinds) used = saturating_sum(used, kind.bytes);
   if (count != 0 && (count < kinds.size() || count > shape.config.num_hidden_layers)) {
     throw UsageError("--layers " + std::to_string(count) + ": " + shape.name + " has " +
                      std::to_string(shape.config.num_hidden_layers) + " layers of " + std::to_string(kinds.size()) +

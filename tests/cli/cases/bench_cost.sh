@@ -12,6 +12,6 @@ baleen bench --cost-per-hour 2 --price-in 0.55 --price-out 2.19 --prefill-tps 50
   --prices "$SOURCE/examples/prices/2025-02.json" --json | jq -c '.schema, .cost.requests, .cost.published_prices[0]'
 # And with measured ones.
 baleen bench -q -m $MODEL -p 4,8 -n 2 -d 0,4 -b 1,2 -r 1 --cost-per-hour 1 --price-in 1 --price-out 2 --json |
-  jq -c '.cost | (.request_tokens_in, .request_tokens_out, .cost_per_million_in > 0, (.input | keys))'
+  jq -c '.cost | (.request_tokens_in, .request_tokens_out, .cost_per_million_in_dollars > 0, (.input | keys))'
 baleen bench -q -m $MODEL -p 4,8 -n 2 -d 0,4 -b 1,2 -r 1 --cost-per-hour 1 --prices "$SOURCE/examples/prices/2025-02.json" |
   grep -oE '^(input as measured by.*: cost|published prices.*|DeepSeek R1)'
