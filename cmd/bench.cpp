@@ -242,6 +242,10 @@ Subject make_subject(const BenchOptions& o, const ModelShape& shape, std::size_t
   const std::uint64_t available = available_memory();
   const LayerChoice choice = choose_layers(shape, available > taken ? available - taken : 0, o.layers.value_or(0));
   const ModelShape part = with_layers(shape, choice.layers);
+  if (const std::uint64_t bytes = shape_size(part).bytes; bytes > available) {
+    throw Error(std::to_string(choice.layers.size()) + " layers of " + shape.name + " take " + format_bytes(bytes) +
+                ", this machine has " + format_bytes(available) + " available\na smaller --layers takes less");
+  }
   Subject subject{.model = random_model(part, o.seed, pool, SignalFlag::cancel()),
                   .name = shape.name,
                   .size = shape_size(shape),

@@ -90,20 +90,20 @@ std::string cost_text(const CostReport& r) {
 }
 
 Json cost_json(const CostReport& r) {
-  Json object{{"cost_per_hour", r.cost_per_hour},
+  Json object{{"cost_per_hour_dollars", r.cost_per_hour},
               {"request_tokens_in", r.request.in},
               {"request_tokens_out", r.request.out},
               {"tokens_in_per_second", r.speeds.in},
               {"tokens_out_per_second", r.speeds.out},
-              {"cost_per_million_in", cost_per_million(r.speeds.in, r.cost_per_hour)},
-              {"cost_per_million_out", cost_per_million(r.speeds.out, r.cost_per_hour)}};
+              {"cost_per_million_in_dollars", cost_per_million(r.speeds.in, r.cost_per_hour)},
+              {"cost_per_million_out_dollars", cost_per_million(r.speeds.out, r.cost_per_hour)}};
   if (r.prices) {
     const auto hour = [&](std::size_t service) {
       const Books books = keep_books(full_hour(services(r)[service].request, r.speeds), *r.prices, r.cost_per_hour);
-      return Json{{"income_per_hour", books.income()}, {"cost_profit_ratio", books.cost_profit_ratio()}};
+      return Json{{"income_per_hour_dollars", books.income()}, {"cost_profit_ratio", books.cost_profit_ratio()}};
     };
-    object["price_per_million_in"] = r.prices->in;
-    object["price_per_million_out"] = r.prices->out;
+    object["price_per_million_in_dollars"] = r.prices->in;
+    object["price_per_million_out_dollars"] = r.prices->out;
     object["input"] = hour(0);
     object["output"] = hour(1);
     object["requests"] = hour(2);
@@ -113,8 +113,8 @@ Json cost_json(const CostReport& r) {
     for (const PublishedPrice& price : r.list->models) {
       const BreakEven even = break_even(r.request, r.speeds, price.prices, r.cost_per_hour);
       rows.push_back({{"name", price.name},
-                      {"price_per_million_in", price.prices.in},
-                      {"price_per_million_out", price.prices.out},
+                      {"price_per_million_in_dollars", price.prices.in},
+                      {"price_per_million_out_dollars", price.prices.out},
                       {"break_even_tokens_per_day", even.tokens_per_day},
                       {"share_of_capacity", even.share_of_capacity}});
     }
@@ -143,19 +143,19 @@ Json books_json(const BooksReport& r) {
   const Books books = keep_books(r.volume, r.prices, r.cost_per_hour);
   return Json{{"schema", 1},
               {"hours", r.volume.hours},
-              {"cost_per_hour", r.cost_per_hour},
+              {"cost_per_hour_dollars", r.cost_per_hour},
               {"tokens_in", r.volume.in},
               {"tokens_cached", r.volume.cached},
               {"tokens_out", r.volume.out},
-              {"price_per_million_in", r.prices.in},
-              {"price_per_million_cached", r.prices.cached},
-              {"price_per_million_out", r.prices.out},
-              {"cost", books.cost},
-              {"income_in", books.income_in},
-              {"income_cached", books.income_cached},
-              {"income_out", books.income_out},
-              {"income", books.income()},
-              {"profit", books.profit()},
+              {"price_per_million_in_dollars", r.prices.in},
+              {"price_per_million_cached_dollars", r.prices.cached},
+              {"price_per_million_out_dollars", r.prices.out},
+              {"cost_dollars", books.cost},
+              {"income_in_dollars", books.income_in},
+              {"income_cached_dollars", books.income_cached},
+              {"income_out_dollars", books.income_out},
+              {"income_dollars", books.income()},
+              {"profit_dollars", books.profit()},
               {"cost_profit_ratio", books.cost_profit_ratio()}};
 }
 

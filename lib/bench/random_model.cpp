@@ -21,6 +21,9 @@ namespace {
 constexpr std::size_t group_size = 32;
 constexpr std::size_t fp8_block = 128;
 constexpr std::size_t alignment = 64;
+// What layers add to the residual stream is small beside the embedding: averages over the same tokens before
+// would make tokens alike and send them to the same experts.
+constexpr double residual_gain = 1.0 / 16;
 
 std::size_t ceil_div(std::size_t a, std::size_t b) {
   return (a + b - 1) / b;
@@ -39,13 +42,16 @@ constexpr std::uint64_t repeat32(std::uint64_t bits) {
   return bits * 0x0000'0001'0000'0001;
 }
 
-constexpr Pattern any_bits{.mask = ~std::uint64_t{0}};
+// Packed integers, odd ones alone: -7 to 7 and -127 to 127. With -8 and -128 their mean would not be 0; then
+// every product moves all numbers of its result alike, activations grow alike, and so do the routes of tokens.
+constexpr Pattern odd_int4{.mask = 0xeeee'eeee'eeee'eeee, .base = 0x1111'1111'1111'1111};
+constexpr Pattern odd_int8{.mask = 0xfefe'fefe'fefe'fefe, .base = 0x0101'0101'0101'0101};
 // Without the exponents' highest bit: no NaN, nothing of 2 or more.
 constexpr Pattern small_fp8{.mask = 0xbfbf'bfbf'bfbf'bfbf};
-// The RMS of small_fp8's values and of packed integers, which scales are divided by.
-constexpr double small_fp8_rms = 0.55;
+// The RMS of their values, which scales are divided by.
+constexpr double small_fp8_rms = 0.62;
 constexpr double int8_rms = 73.9;
-constexpr double int4_rms = 4.6;
+constexpr double int4_rms = 4.58;
 
 // The power of two at or below a number, as the exponent of a float: bits 7 to 14 of bf16.
 std::uint64_t bf16_power(double value) {
@@ -84,35 +90,36 @@ class MatrixTensors {
   MatrixTensors(std::string_view name, std::size_t rows, std::size_t cols)
       : name_(name), module_(name.substr(0, name.size() - std::string_view(".weight").size())), rows_(rows), cols_(cols) {}
 
-  std::vector<Stored> in(WeightFormat format) const {
+  // Products of normed activations have `gain` times unit size.
+  std::vector<Stored> in(WeightFormat format, double gain) const {
+    const double rms = gain * unit_rms();
     const bool groups_fit = cols_ % group_size == 0;
     switch (format) {
-      case WeightFormat::fp8: return fp8();
-      case WeightFormat::int8: if (groups_fit) return packed(8, int8_rms); break;
-      case WeightFormat::int4: if (groups_fit) return packed(4, int4_rms); break;
+      case WeightFormat::fp8: return fp8(rms);
+      case WeightFormat::int8: if (groups_fit) return packed(8, odd_int8, rms / int8_rms); break;
+      case WeightFormat::int4: if (groups_fit) return packed(4, odd_int4, rms / int4_rms); break;
       case WeightFormat::bf16: break;
     }
-    return plain(rms());
+    return plain(rms);
   }
 
   std::vector<Stored> plain(double rms) const {
     return {{name_, DType::bf16, {{rows_, cols_}, 2}, random_bf16(rms)}};
   }
 
-  // Products of normed activations stay of unit size.
-  double rms() const { return 1 / std::sqrt(static_cast<double>(cols_)); }
+  double unit_rms() const { return 1 / std::sqrt(static_cast<double>(cols_)); }
 
  private:
-  std::vector<Stored> fp8() const {
+  std::vector<Stored> fp8(double rms) const {
     const Shape blocks{{ceil_div(rows_, fp8_block), ceil_div(cols_, fp8_block)}, 2};
     return {{name_, DType::f8_e4m3, {{rows_, cols_}, 2}, small_fp8},
-            {name_ + "_scale_inv", DType::f32, blocks, constant_f32(rms() / small_fp8_rms)}};
+            {name_ + "_scale_inv", DType::f32, blocks, constant_f32(rms / small_fp8_rms)}};
   }
 
-  std::vector<Stored> packed(std::size_t bits, double integer_rms) const {
+  std::vector<Stored> packed(std::size_t bits, const Pattern& integers, double scale) const {
     const std::vector<std::int64_t> size = {static_cast<std::int64_t>(rows_), static_cast<std::int64_t>(cols_)};
-    return {{module_ + ".weight_packed", DType::i32, {{rows_, ceil_div(cols_ * bits, 32)}, 2}, any_bits},
-            {module_ + ".weight_scale", DType::bf16, {{rows_, cols_ / group_size}, 2}, constant_bf16(rms() / integer_rms)},
+    return {{module_ + ".weight_packed", DType::i32, {{rows_, ceil_div(cols_ * bits, 32)}, 2}, integers},
+            {module_ + ".weight_scale", DType::bf16, {{rows_, cols_ / group_size}, 2}, constant_bf16(scale)},
             {module_ + ".weight_shape", DType::i64, {{2}, 1}, {}, size}};
   }
 
@@ -125,7 +132,7 @@ class MatrixTensors {
 bool is_bias(Role role) {
   switch (role) {
     case Role::q_proj_bias: case Role::q_a_proj_bias: case Role::kv_a_proj_bias: case Role::k_proj_bias:
-    case Role::v_proj_bias: case Role::o_proj_bias: case Role::e_score_correction_bias: return true;
+    case Role::v_proj_bias: case Role::o_proj_bias: return true;
     default: return false;
   }
 }
@@ -133,13 +140,15 @@ bool is_bias(Role role) {
 std::vector<Stored> stored_tensors(const TensorSpec& spec, const Config& config, WeightFormat format,
                                    const std::string& name) {
   const std::size_t cols = spec.cols.of(config);
+  if (spec.role == Role::e_score_correction_bias) return {{name, DType::f32, {{cols}, 1}, {}}};
   if (spec.kind == Kind::vector)
     return {{name, DType::bf16, {{cols}, 1}, is_bias(spec.role) ? Pattern{} : constant_bf16(1)}};
   const MatrixTensors matrix(name, spec.rows.of(config), cols);
   switch (spec.role) {
     case Role::embed_tokens: return matrix.plain(1);
-    case Role::lm_head: case Role::router: return matrix.plain(matrix.rms());
-    default: return matrix.in(format);
+    case Role::lm_head: case Role::router: return matrix.plain(matrix.unit_rms());
+    case Role::o_proj: case Role::down_proj: case Role::shared_down_proj: return matrix.in(format, residual_gain);
+    default: return matrix.in(format, 1);
   }
 }
 
@@ -164,9 +173,14 @@ std::uint64_t padded_bytes(const Stored& stored) {
   return ceil_div(stored.bytes(), alignment) * alignment;
 }
 
+// Sizes in a config.json may be anything: a sum too large for 64 bits is the largest number there is.
+std::uint64_t saturating_sum(std::uint64_t a, std::uint64_t b) {
+  return a + b < a ? ~std::uint64_t{0} : a + b;
+}
+
 std::uint64_t part_bytes(const ModelShape& shape, std::size_t layer) {
   std::uint64_t bytes = 0;
-  for_each_tensor(shape, layer, [&](const Stored& stored) { bytes += padded_bytes(stored); });
+  for_each_tensor(shape, layer, [&](const Stored& stored) { bytes = saturating_sum(bytes, padded_bytes(stored)); });
   return bytes;
 }
 
@@ -256,7 +270,8 @@ ModelShape parse_shape(std::string_view config_json, const std::string& name, We
 ShapeSize shape_size(const ModelShape& shape) {
   const Config& config = shape.config;
   ShapeSize size{.bytes = part_bytes(shape, outside)};
-  for (const LayerKind& kind : layer_kinds(shape)) size.bytes += kind.layers.size() * kind.bytes;
+  for (const LayerKind& kind : layer_kinds(shape))
+    size.bytes = saturating_sum(size.bytes, saturating_product(kind.layers.size(), kind.bytes));
   for (const TensorSpec& spec : tensor_table(config)) {
     const std::uint64_t rows = spec.kind == Kind::vector ? 1 : spec.rows.of(config);
     const std::uint64_t one = rows * spec.cols.of(config);
@@ -274,7 +289,7 @@ ShapeSize shape_size(const ModelShape& shape) {
 LayerChoice choose_layers(const ModelShape& shape, std::uint64_t memory, std::size_t count) {
   std::vector<LayerKind> kinds = layer_kinds(shape);
   std::uint64_t used = part_bytes(shape, outside);
-  for (const LayerKind& kind : kinds) used += kind.bytes;
+  for (const LayerKind& kind : kinds) used = saturating_sum(used, kind.bytes);
   if (count != 0 && (count < kinds.size() || count > shape.config.num_hidden_layers)) {
     throw UsageError("--layers " + std::to_string(count) + ": " + shape.name + " has " +
                      std::to_string(shape.config.num_hidden_layers) + " layers of " + std::to_string(kinds.size()) +

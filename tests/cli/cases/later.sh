@@ -5,5 +5,5 @@ for option in --system=x --messages=x --template-var=a=1 --batch=x --parallel=2 
 done
 try baleen run -m $MODEL -o x hello
 BALEEN_MEMORY=1G try baleen run -m $MODEL hello
-try baleen bench
+try baleen bench --memory 1G
 try baleen route-stats

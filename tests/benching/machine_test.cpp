@@ -1,0 +1,57 @@
+#include "bench/machine.h"
+
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "kernels/dispatch.h"
+
+using namespace baleen;
+namespace fs = std::filesystem;
+
+namespace {
+
+struct FakeRoot {
+  fs::path path = fs::temp_directory_path() / "baleen_machine_test";
+  FakeRoot() { fs::remove_all(path); }
+  ~FakeRoot() { fs::remove_all(path); }
+  void write(const fs::path& file, const std::string& text) const {
+    fs::create_directories((path / file).parent_path());
+    std::ofstream(path / file) << text;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("what the system says of the processor") {
+  const FakeRoot root;
+  CHECK(processor_name(root.path) == "");
+  CHECK(last_level_cache_bytes(root.path) == 0);
+  root.write("proc/cpuinfo", "processor\t: 0\nmodel name\t: A Processor @ 2 GHz\nflags\t: fpu\n");
+  root.write("sys/devices/system/cpu/cpu0/cache/index0/size", "48K\n");
+  root.write("sys/devices/system/cpu/cpu0/cache/index3/size", "107520K\n");
+  CHECK(processor_name(root.path) == "A Processor @ 2 GHz");
+  CHECK(last_level_cache_bytes(root.path) == std::uint64_t{105} << 20);
+}
+
+TEST_CASE("the buffer that bandwidth is measured on") {
+  constexpr std::uint64_t gibibyte = std::uint64_t{1} << 30;
+  CHECK(bandwidth_buffer_bytes(gibibyte / 10, 100 * gibibyte) == 2 * gibibyte);
+  CHECK(bandwidth_buffer_bytes(gibibyte, 100 * gibibyte) == 4 * gibibyte);
+  CHECK(bandwidth_buffer_bytes(gibibyte, 2 * gibibyte) == gibibyte / 2);
+  CHECK(bandwidth_buffer_bytes(gibibyte, 0) > 0);
+}
+
+TEST_CASE("both limits are measured, for every instruction set") {
+  ThreadPool pool(2);
+  for (const kernels::UsableTable& table : kernels::usable_tables()) {
+    CAPTURE(table.isa);
+    CHECK(table.kernels->peak(1) > 0);
+    CHECK(table.kernels->peak(1000) == 1000 * table.kernels->peak(1));
+    MachineLimits limits(pool, *table.kernels, std::uint64_t{32} << 20);
+    limits.measure();
+    CHECK(limits.bandwidth().median > 0);
+    CHECK(limits.peak().median > 0);
+  }
+}
