@@ -7,6 +7,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
 #endif
 
 namespace baleen::kernels {
@@ -64,6 +66,25 @@ bool has_avx512() {
   return has_avx2() && has_all(saved_state(), 0xe6) && has_all(cpuid(7).ebx, f | dq | bw | vl);
 }
 
+#elif defined(__aarch64__)
+
+// The kernel lists a feature only where it saves the registers; NEON itself is part of every aarch64.
+#if defined(__linux__)
+bool has_dotprod() {
+  return getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
+}
+bool has_bf16() {
+  return getauxval(AT_HWCAP2) & HWCAP2_BF16;
+}
+#else
+bool has_dotprod() {
+  return false;
+}
+bool has_bf16() {
+  return false;
+}
+#endif
+
 #endif
 
 // Best first; asked for once.
@@ -72,6 +93,10 @@ std::span<const Table> tables() {
 #if defined(__x86_64__)
     {avx512_kernels, "avx512", has_avx512(), "avx512f avx512bw avx512dq avx512vl"},
     {avx2_kernels, "avx2", has_avx2(), "avx2 fma f16c"},
+#elif defined(__aarch64__)
+    {neon_bf16_kernels, "neon", has_dotprod() && has_bf16(), "asimd asimddp bf16"},
+    {neon_dotprod_kernels, "neon", has_dotprod(), "asimd asimddp"},
+    {neon_kernels, "neon", true, "asimd"},
 #endif
     {scalar_kernels, "scalar", true, ""},
   };

@@ -9,6 +9,9 @@ namespace baleen::kernels {
 const Kernels& scalar_kernels();
 const Kernels& avx2_kernels();
 const Kernels& avx512_kernels();
+const Kernels& neon_kernels();
+const Kernels& neon_dotprod_kernels();
+const Kernels& neon_bf16_kernels();
 
 // Widened rows of a matrix that a matmul holds in scratch at a time, for the largest instruction set.
 inline constexpr std::size_t scratch_rows = 16;
