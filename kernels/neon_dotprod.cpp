@@ -137,8 +137,9 @@ template <Format format, std::size_t R, std::size_t T>
       });
       const int32x4_t dots = vpaddq_s32(vpaddq_s32(dot[0], dot[1]), vpaddq_s32(dot[2], dot[3]));
       const float32x4_t exact = format == Format::int4 ? vcvtq_n_f32_s32(dots, 4) : vcvtq_f32_s32(dots);
-      const float32x4_t scaled = vmulq_f32(exact, vld1q_f32(x[t]->scales));
-      sum[r * T + t] = vfmaq_f32(sum[r * T + t], scaled, scales[r]);
+      // The weights' scale first: activations may be near the largest number, weights are not.
+      const float32x4_t scaled = vmulq_f32(exact, scales[r]);
+      sum[r * T + t] = vfmaq_f32(sum[r * T + t], scaled, vld1q_f32(x[t]->scales));
     });
   });
 }
