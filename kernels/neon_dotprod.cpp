@@ -124,7 +124,7 @@ template <Format format, std::size_t R, std::size_t T>
 [[gnu::always_inline]] inline void add_block(const std::byte* const* rows, const float32x4_t* scales,
                                              const Block* const* x, float32x4_t* sum) {
   constexpr std::size_t group_bytes = value_bytes(format, group_width);
-  unrolled<R>([&](auto r) {
+  unrolled<R>([&](auto r) __attribute__((always_inline)) {
     int8x16_t w[2 * block_groups];
     const auto* values = reinterpret_cast<const std::uint8_t*>(rows[r]);
     unrolled<block_groups>([&](auto g) { load_codes<format>(values + g * group_bytes, w + 2 * g); });
@@ -156,18 +156,26 @@ void dot_rows(const MatmulArgs& a, std::size_t row, std::size_t token, const flo
   unrolled<R>([&](auto r) { values[r] = m.values + (row + r) * m.row_bytes; });
   unrolled<T>([&](auto t) { x[t] = blocks_of(a, token + t); });
   unrolled<R * T>([&](auto i) { sum[i] = vdupq_n_f32(0); });
+  // Where these rows end, the next ones to read are R rows further on.
+  constexpr std::size_t block_bytes = value_bytes(format, block_width);
+  const auto ahead = [&](std::size_t block) {
+    const bool ends = block * block_bytes + prefetch_bytes >= m.row_bytes;
+    return prefetch_bytes + (ends ? (R - 1) * m.row_bytes : 0);
+  };
   const std::size_t whole = m.cols / block_width;
   const std::size_t stride = m.scales ? m.scale_cols : 1;
   for (std::size_t b = 0; b < whole; ++b) {
     unrolled<R>([&](auto r) { scale[r] = index.of_block(scales + r * stride, b); });
-    unrolled<R>([&](auto r) { __builtin_prefetch(values[r] + prefetch_bytes); });
+    unrolled<R>([&](auto r) {
+      for (std::size_t i = 0; i < block_bytes; i += 64) __builtin_prefetch(values[r] + ahead(b) + i);
+    });
     add_block<format, R, T>(values, scale, x, sum);
-    unrolled<R>([&](auto r) { values[r] += value_bytes(format, block_width); });
+    unrolled<R>([&](auto r) { values[r] += block_bytes; });
     unrolled<T>([&](auto t) { ++x[t]; });
   }
   if (const std::size_t rest = m.cols % block_width) {
     // Beyond the last column activations are 0: any code will do, but no scale that is not finite.
-    std::byte last[R][value_bytes(format, block_width)] = {};
+    std::byte last[R][block_bytes] = {};
     const std::byte* from[R];
     unrolled<R>([&](auto r) {
       std::memcpy(last[r], values[r], value_bytes(format, rest));

@@ -55,6 +55,11 @@ TEST_CASE("features are words of the CPU's own list") {
     if (isa.name == "scalar") CHECK(isa.features.empty());
     if (isa.name == "avx2") CHECK(isa.features == "avx2 fma f16c");
     if (isa.name == "avx512") CHECK(isa.features == "avx512f avx512bw avx512dq avx512vl");
+    if (isa.name == "neon") {
+      const bool known =
+          isa.features == "asimd" || isa.features == "asimd asimddp" || isa.features == "asimd asimddp bf16";
+      CHECK(known);
+    }
   }
 }
 
