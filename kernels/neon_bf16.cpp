@@ -26,12 +26,12 @@ constexpr std::size_t pair_bytes(std::size_t cols) {
 void put_f32(const float* x, std::size_t count, std::size_t end, std::size_t which, std::byte* out) {
   for (std::size_t c = 0; c < end; c += tile_cols) {
     float four[tile_cols] = {};
-    const float* from = x + c;
-    if (c + tile_cols > count) {
+    if (c + tile_cols <= count) {
+      std::memcpy(four, x + c, sizeof four);
+    } else {
       for (std::size_t i = c; i < count; ++i) four[i - c] = x[i];
-      from = four;
     }
-    const bfloat16x4_t rounded = vcvt_bf16_f32(vld1q_f32(from));
+    const bfloat16x4_t rounded = vcvt_bf16_f32(vld1q_f32(four));
     std::memcpy(out + c / tile_cols * tile_bytes + which * sizeof rounded, &rounded, sizeof rounded);
   }
 }
@@ -76,9 +76,9 @@ void prepare_rows(const Matrix& m, std::size_t row, std::size_t count, std::byte
   constexpr std::size_t block = pair * row_pairs;
   for (std::size_t r = 0; r < (count + block - 1) / block * block; r += pair, pairs += pair_bytes(m.cols)) {
     if constexpr (format == Format::bf16) {
-      const std::byte* first = m.values + (row + r) * m.row_bytes;
-      interleave_bf16(r < count ? first : nullptr, r + 1 < count ? first + m.row_bytes : nullptr, m.cols,
-                      pairs);
+      const std::byte* first = r < count ? m.values + (row + r) * m.row_bytes : nullptr;
+      const std::byte* second = r + 1 < count ? first + m.row_bytes : nullptr;
+      interleave_bf16(first, second, m.cols, pairs);
     } else {
       for (std::size_t i = 0; i < pair; ++i) {
         const bool filled = r + i < count;

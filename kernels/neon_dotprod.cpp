@@ -28,15 +28,15 @@ std::size_t slot_bytes(std::size_t cols) {
   return (block_count(cols) * sizeof(Block) + pack_align - 1) / pack_align * pack_align;
 }
 
-// The scale is maximum / 127; values are rounded to nearest, ties to even. A NaN or an infinity makes the
-// scale NaN. (Saturation matters only for scales among the denormals, which are coarse.)
+// The scale is maximum / 127; values are rounded to nearest, ties to even. A group that holds a NaN or an
+// infinity has it for its scale and zeros for values, and so gives NaN. (Saturation matters only for scales
+// among the denormals, which are coarse.)
 void round_group(const float* x, std::int8_t* values, float* scale) {
   float32x4_t v[8];
   unrolled<8>([&](auto i) { v[i] = vld1q_f32(x + 4 * i); });
   float32x4_t maxima = vdupq_n_f32(0);
   unrolled<8>([&](auto i) { maxima = vmaxq_f32(maxima, vabsq_f32(v[i])); });  // NaN wins
   *scale = vmaxvq_f32(maxima) / 127.0f;
-  *scale += *scale - *scale;  // 0, or NaN where it is not finite
   int32x4_t q[8];
   unrolled<8>([&](auto i) { q[i] = vcvtnq_s32_f32(vdivq_f32(v[i], vdupq_n_f32(*scale))); });  // NaN gives 0
   unrolled<4>([&](auto i) {
@@ -54,15 +54,16 @@ void pack(const PackArgs& a) {
     Block* blocks = reinterpret_cast<Block*>(a.packed + t * slot_bytes(a.cols));
     for (std::size_t g = first; g < filled; ++g) {
       Block& block = blocks[g / block_groups];
-      float padded_group[group_width] = {};
-      const float* from = x + g * group_width - a.col_begin;
+      std::int8_t* values = block.values + g % block_groups * group_width;
+      float* scale = block.scales + g % block_groups;
       const std::size_t begin = g * group_width;
-      const std::size_t count = begin < a.col_end ? smaller(a.col_end - begin, group_width) : 0;
-      if (count < group_width) {
-        for (std::size_t i = 0; i < count; ++i) padded_group[i] = from[i];
-        from = padded_group;
+      if (begin + group_width <= a.col_end) {
+        round_group(x + begin - a.col_begin, values, scale);
+      } else {
+        float rest[group_width] = {};
+        for (std::size_t c = begin; c < a.col_end; ++c) rest[c - begin] = x[c - a.col_begin];
+        round_group(rest, values, scale);
       }
-      round_group(from, block.values + g % block_groups * group_width, block.scales + g % block_groups);
     }
   }
 }
