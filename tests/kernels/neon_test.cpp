@@ -206,7 +206,7 @@ TEST_CASE("neon: which matrices have their activations rounded") {
 
 TEST_CASE("neon: products of rounded activations, any size, alone or together") {
   constexpr std::size_t rows = 19;
-  constexpr std::size_t tokens = 11;
+  constexpr std::size_t tokens = 9;
   for_each_rounding([&](const Kernels& kernels, Path path) {
     for (const std::size_t cols : widths()) {
       const auto x = random_floats(tokens * cols, static_cast<unsigned>(cols));
