@@ -1,6 +1,7 @@
 // AVX2, FMA and F16C: 8 lanes, 16 registers.
 #include <immintrin.h>
 
+#include "kernels/simd/stream.h"
 #include "kernels/simd/table.h"
 
 namespace baleen::kernels {
@@ -236,7 +237,7 @@ struct Avx2 {
 }  // namespace
 
 const Kernels& avx2_kernels() {
-  static const Kernels table = table_of<Avx2>();
+  static const Kernels table = table_of<Avx2, stream_kernel<Avx2>>();
   return table;
 }
 

@@ -12,6 +12,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
 #endif
 
 namespace baleen::kernels {
@@ -97,6 +99,25 @@ bool has_amx() {
          may_use_tiles();
 }
 
+#elif defined(__aarch64__)
+
+// The kernel lists a feature only where it saves the registers; NEON itself is part of every aarch64.
+#if defined(__linux__)
+bool has_dotprod() {
+  return getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
+}
+bool has_bf16() {
+  return getauxval(AT_HWCAP2) & HWCAP2_BF16;
+}
+#else
+bool has_dotprod() {
+  return false;
+}
+bool has_bf16() {
+  return false;
+}
+#endif
+
 #endif
 
 // Best first; asked for once.
@@ -108,6 +129,10 @@ std::span<const Table> tables() {
     {avx512_dot_kernels, "avx512", has_avx512_vnni(), "avx512f avx512bw avx512dq avx512vl avx512_vnni"},
     {avx512_kernels, "avx512", has_avx512(), "avx512f avx512bw avx512dq avx512vl"},
     {avx2_kernels, "avx2", has_avx2(), "avx2 fma f16c"},
+#elif defined(__aarch64__)
+    {neon_bf16_kernels, "neon", has_dotprod() && has_bf16(), "asimd asimddp bf16"},
+    {neon_dotprod_kernels, "neon", has_dotprod(), "asimd asimddp"},
+    {neon_kernels, "neon", true, "asimd"},
 #endif
     {scalar_kernels, "scalar", true, ""},
   };

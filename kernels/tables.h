@@ -11,6 +11,9 @@ const Kernels& avx2_kernels();
 const Kernels& avx512_kernels();
 const Kernels& amx_kernels();
 const Kernels& avx512_dot_kernels();
+const Kernels& neon_kernels();
+const Kernels& neon_dotprod_kernels();
+const Kernels& neon_bf16_kernels();
 
 // Kernels::peak of the tile unit, for the table that has one.
 double amx_peak(std::size_t rounds);

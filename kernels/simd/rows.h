@@ -89,7 +89,7 @@ struct Row {
   Row(const Matrix& m, std::size_t row) : values(m.values + row * m.row_bytes), scale_format(m.scale_format) {
     if (!is_plain(format) && m.scales) {
       const std::size_t scale_bytes = value_bytes(m.scale_format, 1);
-      const std::size_t block = is_integer(format) ? row : row / m.block_rows;
+      const std::size_t block = m.block_rows == 1 ? row : row / m.block_rows;
       scales = m.scales + block * m.scale_cols * scale_bytes;
     }
     if (is_integer(format) && m.zeros) {

@@ -5,18 +5,20 @@
 #include "kernels/simd/elementwise.h"
 #include "kernels/simd/matmul.h"
 #include "kernels/simd/peak.h"
-#include "kernels/simd/stream.h"
 
 namespace baleen::kernels {
 namespace {
 
+// The kernel that an instruction set has of its own for a matrix on Path::stream; nullptr: the shared one.
+using StreamKernel = const Matmul* (*)(const Matrix&);
+
 // kv_store is the scalar reference's: a row is stored once and read by every later token.
-template <class V, Format... formats>
+template <class V, StreamKernel stream, Format... formats>
 Kernels make_table() {
   return {.name = V::name,
           .matmul = [](Path path, const Matrix& m) -> const Matmul& {
-            if (path == Path::stream) {
-              if (const Matmul* kernel = stream_kernel<V>(m)) return *kernel;
+            if (stream && path == Path::stream) {
+              if (const Matmul* kernel = stream(m)) return *kernel;
             }
             static constexpr Matmul list[] = {{&f32_packing, matmul<V, formats>}...};
             return list[static_cast<std::size_t>(m.format)];
@@ -34,9 +36,9 @@ Kernels make_table() {
 }
 
 // In the order of enum Format.
-template <class V>
+template <class V, StreamKernel stream = nullptr>
 Kernels table_of() {
-  return make_table<V, Format::f32, Format::f16, Format::bf16, Format::fp8_e4m3, Format::int8,
+  return make_table<V, stream, Format::f32, Format::f16, Format::bf16, Format::fp8_e4m3, Format::int8,
                     Format::int4>();
 }
 

@@ -84,6 +84,7 @@ std::vector<Shape> some_shapes(std::size_t rows, std::size_t cols) {
     shapes.push_back({format, rows, cols, Format::bf16, 1, 32});
     shapes.push_back({format, rows, cols, Format::f16, 1, 24});
     shapes.push_back({format, rows, cols, Format::f32, 1, cols});
+    shapes.push_back({format, rows, cols, Format::bf16, rows, cols});
     shapes.push_back({format, rows, cols, Format::bf16, 1, 64, true});
     shapes.push_back({format, rows, cols, Format::bf16, 1, 32, true, true});
   }

@@ -210,6 +210,7 @@ inline std::vector<Shape> all_shapes(std::size_t rows, std::size_t cols) {
         shapes.push_back({format, rows, cols, scale, 1, group, true, true});
         shapes.push_back({format, rows, cols, scale, 1, group, false, true});
       }
+      shapes.push_back({format, rows, cols, scale, rows, cols});  // one scale for all
     }
   }
   return shapes;
