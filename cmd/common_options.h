@@ -35,7 +35,8 @@ struct CommonOptions {
 
 Option model_option(CommonOptions& target);                  // -m
 std::vector<Option> machine_options(CommonOptions& target);  // -t, --isa, --kv-type
-std::vector<Option> message_options(CommonOptions& target);  // -v, -q, --progress, --color, -h, --help, --version
+// -v, -q, --progress, --color, -h, --help, --version
+std::vector<Option> message_options(CommonOptions& target);
 
 // Marks options that only later versions have: asking for one is answered plainly, never ignored.
 std::vector<Option> not_in_this_version(std::vector<Option> options);

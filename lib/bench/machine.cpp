@@ -66,7 +66,8 @@ std::string processor_name(const fs::path& root) {
 std::uint64_t last_level_cache_bytes(const fs::path& root) {
   std::uint64_t most = 0;
   for (int index = 0; index < 8; ++index) {
-    std::ifstream file(root / "sys/devices/system/cpu/cpu0/cache" / ("index" + std::to_string(index)) / "size");
+    std::ifstream file(root / "sys/devices/system/cpu/cpu0/cache" / ("index" + std::to_string(index)) /
+                       "size");
     std::uint64_t size = 0;
     char unit = 0;  // the kernel writes "107520K"
     if (!(file >> size >> unit)) continue;
