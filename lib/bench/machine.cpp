@@ -13,7 +13,7 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t mebibyte = std::size_t{1} << 20;
-constexpr std::size_t passes = 5;  // of a sample; their median counts
+constexpr std::size_t passes = 3;  // of a sample; their median counts
 // What a thread reads at a time, as four streams side by side, each prefetched 1 KiB ahead: measured to be
 // the fastest of one to sixteen streams and of 0 to 4 KiB; wider loads than SSE2's were no faster.
 constexpr std::size_t block_bytes = 8 * mebibyte;
