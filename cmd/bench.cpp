@@ -75,13 +75,16 @@ void need(bool there, const std::string& who, const std::string& what) {
 void check_cost_options(const BenchOptions& o) {
   if (keeps_books(o)) {
     need(o.tokens_in && o.tokens_out, "a volume of tokens", "--tokens-in and --tokens-out");
-    need(o.cost_per_hour && o.price_in && o.price_out, "--tokens-in", "--cost-per-hour, --price-in and --price-out");
-    if (o.tokens_cached.value_or(0) > *o.tokens_in) throw UsageError("--tokens-cached are more than --tokens-in");
+    need(o.cost_per_hour && o.price_in && o.price_out, "--tokens-in",
+         "--cost-per-hour, --price-in and --price-out");
+    if (o.tokens_cached.value_or(0) > *o.tokens_in)
+      throw UsageError("--tokens-cached are more than --tokens-in");
     if (o.price_list) throw UsageError("--prices compares speeds, not volumes of tokens");
   }
   need(!o.price_in == !o.price_out, "a price", "both --price-in and --price-out");
   need(!o.price_cached || keeps_books(o), "--price-cached", "--tokens-in, --tokens-cached and --tokens-out");
-  need(o.cost_per_hour || !(o.price_in || o.price_list || has_speeds(o)), "a comparison of prices", "--cost-per-hour");
+  need(o.cost_per_hour || !(o.price_in || o.price_list || has_speeds(o)), "a comparison of prices",
+       "--cost-per-hour");
   need(!o.prefill_speed == !o.decode_speed, "a given speed", "both --prefill-tps and --decode-tps");
 }
 
@@ -118,18 +121,23 @@ std::optional<PriceList> read_price_list(const BenchOptions& options) {
 }
 
 CostReport cost_report(const BenchOptions& o, const Request& request, const Speeds& speeds) {
-  CostReport report{.request = request, .speeds = speeds, .cost_per_hour = *o.cost_per_hour, .prices = {}, .list = read_price_list(o)};
+  CostReport report{.request = request,
+                    .speeds = speeds,
+                    .cost_per_hour = *o.cost_per_hour,
+                    .prices = {},
+                    .list = read_price_list(o)};
   if (o.price_in) report.prices = Prices{.in = *o.price_in, .cached = *o.price_in, .out = *o.price_out};
   return report;
 }
 
 int print_books(const BenchOptions& o) {
-  const BooksReport report{.volume = {.in = static_cast<double>(*o.tokens_in),
-                                      .cached = static_cast<double>(o.tokens_cached.value_or(0)),
-                                      .out = static_cast<double>(*o.tokens_out),
-                                      .hours = o.hours.value_or(24)},
-                           .prices = {.in = *o.price_in, .cached = o.price_cached.value_or(*o.price_in), .out = *o.price_out},
-                           .cost_per_hour = *o.cost_per_hour};
+  const BooksReport report{
+      .volume = {.in = static_cast<double>(*o.tokens_in),
+                 .cached = static_cast<double>(o.tokens_cached.value_or(0)),
+                 .out = static_cast<double>(*o.tokens_out),
+                 .hours = o.hours.value_or(24)},
+      .prices = {.in = *o.price_in, .cached = o.price_cached.value_or(*o.price_in), .out = *o.price_out},
+      .cost_per_hour = *o.cost_per_hour};
   if (o.format == Format::json) {
     print_json(books_json(report));
   } else {
@@ -154,7 +162,8 @@ int print_given_cost(const BenchOptions& o) {
 
 // ---- Speed.
 
-std::vector<std::uint64_t> that_fit(std::vector<std::uint64_t> sizes, std::uint64_t behind, std::uint64_t context) {
+std::vector<std::uint64_t> that_fit(std::vector<std::uint64_t> sizes, std::uint64_t behind,
+                                    std::uint64_t context) {
   std::erase_if(sizes, [&](std::uint64_t size) { return size + behind > context; });
   return sizes;
 }
@@ -166,7 +175,8 @@ std::vector<SpeedTest> choose_tests(const BenchOptions& o, std::size_t context) 
   for (const SpeedTest& test : tests) {
     if (test.depth + test.tokens <= context) continue;
     throw UsageError(test_name(test) + ": " + std::to_string(test.depth + test.tokens) +
-                     " tokens, the model's context is " + std::to_string(context) + " tokens (max_position_embeddings)");
+                     " tokens, the model's context is " + std::to_string(context) +
+                     " tokens (max_position_embeddings)");
   }
   need(!tests.empty(), "a benchmark", "something to measure: -p or -n above 0 that fits the model's context");
   if (o.cost_per_hour) {
@@ -202,7 +212,8 @@ ModelShape read_shape(const BenchOptions& o) {
     names += (names.empty() ? "" : ", ") + std::string(preset.name);
   }
   if (!path_exists(*o.shape)) {
-    throw UsageError("--shape " + *o.shape + ": no such file, and none of the shapes known by name: " + names);
+    throw UsageError("--shape " + *o.shape +
+                     ": no such file, and none of the shapes known by name: " + names);
   }
   return parse_shape(read_small_file(*o.shape, largest_config), *o.shape, format);
 }
@@ -228,7 +239,8 @@ Subject open_subject(const fs::path& folder) {
 
 Extrapolation count_layers(const ModelShape& all, const ModelShape& part) {
   const auto moe = [](const ModelShape& shape) {
-    return static_cast<std::size_t>(std::count(shape.config.is_moe_layer.begin(), shape.config.is_moe_layer.end(), true));
+    return static_cast<std::size_t>(
+        std::count(shape.config.is_moe_layer.begin(), shape.config.is_moe_layer.end(), true));
   };
   return {.measured_dense = part.config.num_hidden_layers - moe(part),
           .measured_moe = moe(part),
@@ -240,17 +252,20 @@ Extrapolation count_layers(const ModelShape& all, const ModelShape& part) {
 Subject make_subject(const BenchOptions& o, const ModelShape& shape, std::size_t cached, ThreadPool& pool) {
   const std::uint64_t taken = memory_reserve + kv_cache_bytes(shape.config, kv_format(o), cached);
   const std::uint64_t available = available_memory();
-  const LayerChoice choice = choose_layers(shape, available > taken ? available - taken : 0, o.layers.value_or(0));
+  const LayerChoice choice =
+      choose_layers(shape, available > taken ? available - taken : 0, o.layers.value_or(0));
   const ModelShape part = with_layers(shape, choice.layers);
   if (const std::uint64_t bytes = shape_size(part).bytes; bytes > available) {
-    throw Error(std::to_string(choice.layers.size()) + " layers of " + shape.name + " take " + format_bytes(bytes) +
-                ", this machine has " + format_bytes(available) + " available\na smaller --layers takes less");
+    throw Error(std::to_string(choice.layers.size()) + " layers of " + shape.name + " take " +
+                format_bytes(bytes) + ", this machine has " + format_bytes(available) +
+                " available\na smaller --layers takes less");
   }
   Subject subject{.model = random_model(part, o.seed, pool, SignalFlag::cancel()),
                   .name = shape.name,
                   .size = shape_size(shape),
                   .layer_counts = choice.counts};
-  if (choice.layers.size() < shape.config.num_hidden_layers) subject.extrapolation = count_layers(shape, part);
+  if (choice.layers.size() < shape.config.num_hidden_layers)
+    subject.extrapolation = count_layers(shape, part);
   return subject;
 }
 
@@ -293,7 +308,8 @@ void warm_up(const BenchOptions& o, const Subject& subject, ThreadPool& pool, Sp
   const std::uint64_t bytes = subject.model.checkpoint().bytes();
   if (subject.model.checkpoint().files() == 0) return;
   if (bytes > available_memory()) {
-    warn(o, "the weights take " + format_bytes(bytes) + ", this machine has " + format_bytes(available_memory()) +
+    warn(o, "the weights take " + format_bytes(bytes) + ", this machine has " +
+                format_bytes(available_memory()) +
                 " available: they are read from disk again and again, and that is what is measured");
     return;
   }
@@ -302,7 +318,8 @@ void warm_up(const BenchOptions& o, const Subject& subject, ThreadPool& pool, Sp
   report.warm_up_bytes = bytes;
   report.warm_up_seconds = seconds_since(start);
   if (o.verbose) {
-    write_message("warm-up   " + format_bytes(bytes) + " of weights read in " + format_seconds(report.warm_up_seconds) + "\n");
+    write_message("warm-up   " + format_bytes(bytes) + " of weights read in " +
+                  format_seconds(report.warm_up_seconds) + "\n");
   }
 }
 
@@ -337,9 +354,11 @@ void warn_of(const BenchOptions& o, const SpeedReport& report) {
     }
     if (!figures.suspect()) continue;
     const bool cached = figures.pass.weight_bytes < static_cast<double>(cache);
-    warn(o, name + format_fixed(100 * figures.roofline_share, 0) + " % of the roofline is suspect: " +
-                (cached ? "what a pass reads fits the last-level cache (" + format_bytes(cache) + ")"
-                        : "the machine was slower while its limits were measured; measure again when it is idle"));
+    warn(o,
+         name + format_fixed(100 * figures.roofline_share, 0) + " % of the roofline is suspect: " +
+             (cached
+                  ? "what a pass reads fits the last-level cache (" + format_bytes(cache) + ")"
+                  : "the machine was slower while its limits were measured; measure again when it is idle"));
   }
 }
 
@@ -348,13 +367,20 @@ void print_speeds(const BenchOptions& o, const SpeedReport& report) {
   const SpeedResult* const in = longest_prompt(report.results);
   const SpeedResult* const out = largest_batch(report.results);
   if (o.cost_per_hour && in && out) {
-    cost = cost_report(o, {.in = static_cast<double>(in->test.tokens), .out = static_cast<double>(out->test.tokens)},
-                       {.in = in->tokens_per_second(), .out = out->tokens_per_second()});
+    cost = cost_report(
+        o, {.in = static_cast<double>(in->test.tokens), .out = static_cast<double>(out->test.tokens)},
+        {.in = in->tokens_per_second(), .out = out->tokens_per_second()});
   }
   switch (o.format) {
-    case Format::table: write_output(speed_text(report, Style(1, o.color))); break;
-    case Format::csv: write_output(speed_csv(report)); break;
-    case Format::markdown: write_output(speed_markdown(report)); break;
+    case Format::table:
+      write_output(speed_text(report, Style(1, o.color)));
+      break;
+    case Format::csv:
+      write_output(speed_csv(report));
+      break;
+    case Format::markdown:
+      write_output(speed_markdown(report));
+      break;
     case Format::json: {
       Json object = speed_json(report);
       if (cost) object["cost"] = cost_json(*cost);
@@ -363,7 +389,8 @@ void print_speeds(const BenchOptions& o, const SpeedReport& report) {
     }
   }
   if (cost && o.format == Format::table) {
-    write_output("\ninput as measured by " + test_name(in->test) + ", output by " + test_name(out->test) + ": " + cost_text(*cost));
+    write_output("\ninput as measured by " + test_name(in->test) + ", output by " + test_name(out->test) +
+                 ": " + cost_text(*cost));
   }
 }
 
@@ -418,10 +445,11 @@ int run_speed(const BenchOptions& o, const std::string& command_line) {
 
 // ---- Quality.
 
-void check_same_tokenizer(const fs::path& folder, const fs::path& reference, const Model& model, const Model& other) {
+void check_same_tokenizer(const fs::path& folder, const fs::path& reference, const Model& model,
+                          const Model& other) {
   if (model.config().vocab_size != other.config().vocab_size) {
-    throw Error(reference.string() + ": a vocabulary of " + std::to_string(other.config().vocab_size) + " tokens, " +
-                folder.string() + " has " + std::to_string(model.config().vocab_size) +
+    throw Error(reference.string() + ": a vocabulary of " + std::to_string(other.config().vocab_size) +
+                " tokens, " + folder.string() + " has " + std::to_string(model.config().vocab_size) +
                 "; --kl compares models of the same tokenizer");
   }
   const fs::path file = reference / "tokenizer.json";
@@ -435,8 +463,8 @@ void check_same_tokenizer(const fs::path& folder, const fs::path& reference, con
 std::size_t choose_window(const BenchOptions& o, const Model& model, std::size_t tokens) {
   const std::size_t most = model.config().max_position_embeddings;
   if (o.context.value_or(0) > most) {
-    throw UsageError("--ctx " + std::to_string(*o.context) + ": the model's context is " + std::to_string(most) +
-                     " tokens (max_position_embeddings)");
+    throw UsageError("--ctx " + std::to_string(*o.context) + ": the model's context is " +
+                     std::to_string(most) + " tokens (max_position_embeddings)");
   }
   return std::min(o.context.value_or(most), tokens);
 }
@@ -453,7 +481,8 @@ int run_quality(const BenchOptions& o) {
   }
   const std::vector<TokenId> ids =
       tokenizer.encode(read_small_file(*o.text, largest_text), Tokenizer::SpecialTokens::add);
-  if (ids.size() < 2) throw Error(*o.text + ": " + std::to_string(ids.size()) + " tokens, expected two at least");
+  if (ids.size() < 2)
+    throw Error(*o.text + ": " + std::to_string(ids.size()) + " tokens, expected two at least");
   for (const TokenId id : ids) {
     if (static_cast<std::size_t>(id) < model.config().vocab_size) continue;
     throw Error(*o.text + ": token " + std::to_string(id) + " is outside the model's vocabulary of " +

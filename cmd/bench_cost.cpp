@@ -49,7 +49,8 @@ std::string service_table(const CostReport& r) {
   for (const Service& service : services(r)) {
     const Volume hour = full_hour(service.request, r.speeds);
     const double speed = (hour.in + hour.out) / 3600;
-    std::vector<std::string> row = {service.name, format_fixed(speed, 2), money(cost_per_million(speed, r.cost_per_hour))};
+    std::vector<std::string> row = {service.name, format_fixed(speed, 2),
+                                    money(cost_per_million(speed, r.cost_per_hour))};
     if (r.prices) {
       const Books books = keep_books(hour, *r.prices, r.cost_per_hour);
       row.push_back(money(books.income()));
@@ -62,7 +63,11 @@ std::string service_table(const CostReport& r) {
 
 std::string price_table(const CostReport& r) {
   using enum Table::Align;
-  Table table({{"a million tokens from"}, {"in", right}, {"out", right}, {"cheaper from, tokens a day", right}, {"of capacity", right}});
+  Table table({{"a million tokens from"},
+               {"in", right},
+               {"out", right},
+               {"cheaper from, tokens a day", right},
+               {"of capacity", right}});
   const double capacity = 24 * (full_hour(r.request, r.speeds).in + full_hour(r.request, r.speeds).out);
   table.add({"this machine", money(cost_per_million(r.speeds.in, r.cost_per_hour)),
              money(cost_per_million(r.speeds.out, r.cost_per_hour)), "", count(capacity) + " a day"});
@@ -79,12 +84,13 @@ std::string price_table(const CostReport& r) {
 
 std::string cost_text(const CostReport& r) {
   std::string text = "cost " + money(r.cost_per_hour) + " per hour";
-  if (r.prices) text += "; sold at " + money(r.prices->in) + " in and " + money(r.prices->out) + " out per million";
+  if (r.prices)
+    text += "; sold at " + money(r.prices->in) + " in and " + money(r.prices->out) + " out per million";
   text += "\n\n" + service_table(r);
   if (r.prices) text += "\nIncome is theoretical: the machine never waits, and every token is paid.\n";
   if (r.list) {
-    text += "\npublished prices" + (r.list->date.empty() ? "" : " of " + r.list->date) + ", " + r.list->currency +
-            ", for requests of " + services(r)[2].name + "\n\n" + price_table(r);
+    text += "\npublished prices" + (r.list->date.empty() ? "" : " of " + r.list->date) + ", " +
+            r.list->currency + ", for requests of " + services(r)[2].name + "\n\n" + price_table(r);
   }
   return text;
 }
@@ -99,8 +105,10 @@ Json cost_json(const CostReport& r) {
               {"cost_per_million_out_dollars", cost_per_million(r.speeds.out, r.cost_per_hour)}};
   if (r.prices) {
     const auto hour = [&](std::size_t service) {
-      const Books books = keep_books(full_hour(services(r)[service].request, r.speeds), *r.prices, r.cost_per_hour);
-      return Json{{"income_per_hour_dollars", books.income()}, {"cost_profit_ratio", books.cost_profit_ratio()}};
+      const Books books =
+          keep_books(full_hour(services(r)[service].request, r.speeds), *r.prices, r.cost_per_hour);
+      return Json{{"income_per_hour_dollars", books.income()},
+                  {"cost_profit_ratio", books.cost_profit_ratio()}};
     };
     object["price_per_million_in_dollars"] = r.prices->in;
     object["price_per_million_out_dollars"] = r.prices->out;
@@ -126,10 +134,13 @@ Json cost_json(const CostReport& r) {
 std::string books_text(const BooksReport& r) {
   using enum Table::Align;
   const Books books = keep_books(r.volume, r.prices, r.cost_per_hour);
-  const auto sold = [](double tokens, double price) { return count(tokens) + " tokens at " + money(price) + " per million"; };
+  const auto sold = [](double tokens, double price) {
+    return count(tokens) + " tokens at " + money(price) + " per million";
+  };
   Table table({{"books"}, {"dollars", right}, {""}});
-  table.add({"cost", money(books.cost), format_fixed(r.volume.hours, r.volume.hours == std::floor(r.volume.hours) ? 0 : 2) +
-                                            " hours at " + money(r.cost_per_hour)});
+  table.add({"cost", money(books.cost),
+             format_fixed(r.volume.hours, r.volume.hours == std::floor(r.volume.hours) ? 0 : 2) +
+                 " hours at " + money(r.cost_per_hour)});
   table.add({"income", money(books.income()), ""});
   table.add({"  input", money(books.income_in), sold(r.volume.in - r.volume.cached, r.prices.in)});
   table.add({"  cached input", money(books.income_cached), sold(r.volume.cached, r.prices.cached)});

@@ -16,7 +16,8 @@ double mean(std::span<const Prediction> predictions, double Prediction::*nats) {
   return predictions.empty() ? 0 : sum / static_cast<double>(predictions.size());
 }
 
-// Divergence of all positions, and apart of those that both models sent to the same experts and of the others.
+// Divergence of all positions, and apart of those that both models sent to the same experts and of the
+// others.
 struct Group {
   const char* name;
   Divergence divergence;
@@ -53,14 +54,20 @@ std::string quality_text(const QualityReport& r) {
   text += line("reference", r.reference) +
           line("perplexity", describe(mean(r.predictions, &Prediction::reference_nats)));
   using enum Table::Align;
-  Table table({{"KL, nats"}, {"positions", right}, {"mean", right}, {"median", right}, {"99 %", right},
-               {"largest", right}, {"same likeliest token", right}});
+  Table table({{"KL, nats"},
+               {"positions", right},
+               {"mean", right},
+               {"median", right},
+               {"99 %", right},
+               {"largest", right},
+               {"same likeliest token", right}});
   for (const Group& group : groups(r.predictions)) {
     const Divergence& d = group.divergence;
     std::string name = group.name;
     if (const std::size_t at = name.find('_'); at != std::string::npos) name[at] = ' ';
-    table.add({name, std::to_string(d.positions), scientific(d.mean_kl), scientific(d.median_kl), scientific(d.kl_99),
-               scientific(d.max_kl), d.positions > 0 ? format_fixed(100 * d.top1_agreement, 2) + " %" : "-"});
+    table.add({name, std::to_string(d.positions), scientific(d.mean_kl), scientific(d.median_kl),
+               scientific(d.kl_99), scientific(d.max_kl),
+               d.positions > 0 ? format_fixed(100 * d.top1_agreement, 2) + " %" : "-"});
   }
   return text + "\n" + table.text();
 }
@@ -84,8 +91,9 @@ Json quality_json(const QualityReport& r) {
   object["reference_perplexity"] = perplexity(reference_nats);
   for (const Group& group : groups(r.predictions)) {
     const Divergence& d = group.divergence;
-    object["kl_nats"][group.name] = {{"positions", d.positions}, {"mean", d.mean_kl},  {"median", d.median_kl},
-                                     {"percentile_99", d.kl_99}, {"max", d.max_kl},    {"top1_agreement", d.top1_agreement}};
+    object["kl_nats"][group.name] = {{"positions", d.positions}, {"mean", d.mean_kl},
+                                     {"median", d.median_kl},    {"percentile_99", d.kl_99},
+                                     {"max", d.max_kl},          {"top1_agreement", d.top1_agreement}};
   }
   return object;
 }

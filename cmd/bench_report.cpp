@@ -31,8 +31,8 @@ std::string_view bound(const SpeedFigures& figures) {
 const std::vector<Table::Column>& columns() {
   using enum Table::Align;
   static const std::vector<Table::Column> list = {
-      {"test"},           {"tokens/s", right}, {"spread", right},  {"experts", right},  {"weights MB", right},
-      {"KV MB", right},   {"Gflop", right},    {"GB/s", right},    {"Gflop/s", right},  {"bound"},
+      {"test"},           {"tokens/s", right}, {"spread", right}, {"experts", right}, {"weights MB", right},
+      {"KV MB", right},   {"Gflop", right},    {"GB/s", right},   {"Gflop/s", right}, {"bound"},
       {"roofline", right}};
   return list;
 }
@@ -53,24 +53,27 @@ std::vector<std::string> cells(const SpeedReport& report, const SpeedResult& res
 }
 
 std::string describe_limit(const Summary& limit, const std::string& unit) {
-  return rate(limit.median / giga) + " " + unit + " (" + rate(limit.low / giga) + " to " + rate(limit.high / giga) + ")";
+  return rate(limit.median / giga) + " " + unit + " (" + rate(limit.low / giga) + " to " +
+         rate(limit.high / giga) + ")";
 }
 
 std::string describe_extrapolation(const Extrapolation& e) {
-  return "measured " + std::to_string(e.measured_dense) + " of " + std::to_string(e.all_dense) + " dense and " +
-         std::to_string(e.measured_moe) + " of " + std::to_string(e.all_moe) +
-         " mixture-of-experts layers with random weights, embedding and output head; times and work are extrapolated "
+  return "measured " + std::to_string(e.measured_dense) + " of " + std::to_string(e.all_dense) +
+         " dense and " + std::to_string(e.measured_moe) + " of " + std::to_string(e.all_moe) +
+         " mixture-of-experts layers with random weights, embedding and output head; times and work are "
+         "extrapolated "
          "to all layers";
 }
 
 using Line = std::pair<std::string, std::string>;
 std::vector<Line> head(const SpeedReport& r) {
-  std::vector<Line> lines = {
-      {"model", r.model + ": " + r.architecture + ", " + format_count(r.parameters) + " parameters, " +
-                    format_count(r.active_parameters) + " active, " + r.weights + ", " + format_bytes(r.weight_bytes)}};
+  std::vector<Line> lines = {{"model", r.model + ": " + r.architecture + ", " + format_count(r.parameters) +
+                                           " parameters, " + format_count(r.active_parameters) + " active, " +
+                                           r.weights + ", " + format_bytes(r.weight_bytes)}};
   if (r.extrapolation) lines.emplace_back("layers", describe_extrapolation(*r.extrapolation));
   lines.emplace_back("machine", (r.processor.empty() ? "" : r.processor + ", ") + std::to_string(r.threads) +
-                                    (r.threads == 1 ? " thread, " : " threads, ") + format_bytes(r.memory_bytes));
+                                    (r.threads == 1 ? " thread, " : " threads, ") +
+                                    format_bytes(r.memory_bytes));
   lines.emplace_back("kernels", r.kernels + ", KV cache " + r.kv_type);
   lines.emplace_back("read", describe_limit(r.bandwidth, "GB/s") + ", all threads, " +
                                  format_bytes(r.bandwidth_buffer_bytes));
@@ -79,7 +82,8 @@ std::vector<Line> head(const SpeedReport& r) {
 }
 
 constexpr std::string_view legend =
-    "MB and Gflop are of one pass; experts are those of a layer that it touches; roofline is the time that reading or\n"
+    "MB and Gflop are of one pass; experts are those of a layer that it touches; roofline is the time that "
+    "reading or\n"
     "computing must take at least, as a share of the time it took; spread is the interquartile range.\n";
 
 Json to_json(const Summary& limit) {
@@ -144,7 +148,8 @@ std::string speed_text(const SpeedReport& report, const Style& style) {
 std::string speed_markdown(const SpeedReport& report) {
   std::string text;
   for (const auto& [key, value] : head(report)) text += "- " + key + ": " + value + "\n";
-  text += "- command: `" + report.command_line + "` (baleen " + std::string(version()) + ", " + std::string(commit()) + ")\n\n";
+  text += "- command: `" + report.command_line + "` (baleen " + std::string(version()) + ", " +
+          std::string(commit()) + ")\n\n";
   std::string headings = "|";
   std::string rulers = "|";
   for (const Table::Column& column : columns()) {
@@ -184,31 +189,33 @@ std::string speed_csv(const SpeedReport& report) {
 Json speed_json(const SpeedReport& r) {
   Json tests = Json::array();
   for (const SpeedResult& result : r.results) tests.push_back(to_json(r, result));
-  return Json{{"schema", 1},
-              {"baleen", version()},
-              {"commit", commit()},
-              {"command_line", r.command_line},
-              {"machine", {{"processor", r.processor}, {"memory_bytes", r.memory_bytes}, {"threads", r.threads}}},
-              {"isa", r.isa},
-              {"kernels", r.kernels},
-              {"model", r.model},
-              {"architecture", r.architecture},
-              {"weights", r.weights},
-              {"parameters", r.parameters},
-              {"active_parameters", r.active_parameters},
-              {"weight_bytes", r.weight_bytes},
-              {"kv_type", r.kv_type},
-              {"seed", r.seed},
-              {"extrapolated", r.extrapolation ? to_json(*r.extrapolation) : Json()},
-              {"warm_up", {{"bytes", r.warm_up_bytes}, {"seconds", r.warm_up_seconds}}},
-              {"bandwidth_buffer_bytes", r.bandwidth_buffer_bytes},
-              {"read_bytes_per_second", to_json(r.bandwidth)},
-              {"operations_per_second", to_json(r.peak)},
-              {"tests", std::move(tests)}};
+  return Json{
+      {"schema", 1},
+      {"baleen", version()},
+      {"commit", commit()},
+      {"command_line", r.command_line},
+      {"machine", {{"processor", r.processor}, {"memory_bytes", r.memory_bytes}, {"threads", r.threads}}},
+      {"isa", r.isa},
+      {"kernels", r.kernels},
+      {"model", r.model},
+      {"architecture", r.architecture},
+      {"weights", r.weights},
+      {"parameters", r.parameters},
+      {"active_parameters", r.active_parameters},
+      {"weight_bytes", r.weight_bytes},
+      {"kv_type", r.kv_type},
+      {"seed", r.seed},
+      {"extrapolated", r.extrapolation ? to_json(*r.extrapolation) : Json()},
+      {"warm_up", {{"bytes", r.warm_up_bytes}, {"seconds", r.warm_up_seconds}}},
+      {"bandwidth_buffer_bytes", r.bandwidth_buffer_bytes},
+      {"read_bytes_per_second", to_json(r.bandwidth)},
+      {"operations_per_second", to_json(r.peak)},
+      {"tests", std::move(tests)}};
 }
 
 std::string quote_words(const std::vector<std::string>& words) {
-  constexpr std::string_view plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=.,/:+@%";
+  constexpr std::string_view plain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=.,/:+@%";
   std::string text;
   for (const std::string& word : words) {
     if (!text.empty()) text += " ";

@@ -11,7 +11,8 @@ constexpr double million = 1e6;
 constexpr double seconds_per_hour = 3600;
 constexpr double hours_per_day = 24;
 
-PublishedPrice read_price(const nlohmann::json& entry, std::size_t index, std::vector<std::string>& problems) {
+PublishedPrice read_price(const nlohmann::json& entry, std::size_t index,
+                          std::vector<std::string>& problems) {
   const JsonFields fields(entry, "models[" + std::to_string(index) + "].", problems);
   PublishedPrice price;
   const auto number = [&](std::string_view key) {
@@ -60,7 +61,8 @@ PriceList parse_price_list(std::string_view json, std::string_view file) {
       if ((*models)[i].is_object()) {
         list.models.push_back(read_price((*models)[i], i, problems));
       } else {
-        problems.push_back("models[" + std::to_string(i) + "]: " + shown((*models)[i]) + ", expected an object");
+        problems.push_back("models[" + std::to_string(i) + "]: " + shown((*models)[i]) +
+                           ", expected an object");
       }
     }
   }
@@ -68,7 +70,8 @@ PriceList parse_price_list(std::string_view json, std::string_view file) {
   return list;
 }
 
-BreakEven break_even(const Request& request, const Speeds& speeds, const Prices& prices, double cost_per_hour) {
+BreakEven break_even(const Request& request, const Speeds& speeds, const Prices& prices,
+                     double cost_per_hour) {
   const double bought = request.in / million * prices.in + request.out / million * prices.out;
   const double requests_per_day = cost_per_hour * hours_per_day / bought;
   const double capacity = hours_per_day * seconds_per_hour / request.seconds(speeds);

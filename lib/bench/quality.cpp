@@ -30,11 +30,13 @@ class Reader {
  public:
   Reader(const Model& model, ThreadPool& pool, const QualityOptions& options)
       : model_(model),
-        session_(model, pool, {.context = options.window,
-                               .kv_format = options.kv_format,
-                               .kernels = options.kernels,
-                               .cancel = options.cancel}) {
-    observer_.route = [this](std::size_t, std::span<const TokenInput> tokens, std::span<const Choice> choices) {
+        session_(model, pool,
+                 {.context = options.window,
+                  .kv_format = options.kv_format,
+                  .kernels = options.kernels,
+                  .cancel = options.cancel}) {
+    observer_.route = [this](std::size_t, std::span<const TokenInput> tokens,
+                             std::span<const Choice> choices) {
       const std::size_t top_k = choices.size() / tokens.size();
       routes_.resize(std::max(routes_.size(), tokens.size()));
       for (std::size_t i = 0; i < choices.size(); ++i) routes_[i / top_k].push_back(choices[i].expert);
@@ -50,7 +52,9 @@ class Reader {
     routes_.assign(ids.size(), {});
     session_.feed(
         ids, kernels::Path::batch, Session::Want::all,
-        [&](std::size_t i, std::span<const float> row) { std::copy(row.begin(), row.end(), logits_.begin() + static_cast<std::ptrdiff_t>(i * vocab)); },
+        [&](std::size_t i, std::span<const float> row) {
+          std::copy(row.begin(), row.end(), logits_.begin() + static_cast<std::ptrdiff_t>(i * vocab));
+        },
         {}, &observer_);
   }
 
@@ -109,7 +113,8 @@ Divergence divergence(std::span<const Prediction> predictions) {
 std::vector<Prediction> predict_text(const Model& model, const Model* reference, std::span<const TokenId> ids,
                                      ThreadPool& pool, const QualityOptions& options,
                                      const std::function<void(std::size_t)>& on_progress) {
-  const std::size_t chunk = std::clamp<std::size_t>(logits_at_a_time / model.config().vocab_size, 1, most_tokens_at_a_time);
+  const std::size_t chunk =
+      std::clamp<std::size_t>(logits_at_a_time / model.config().vocab_size, 1, most_tokens_at_a_time);
   std::vector<Prediction> predictions;
   for (std::size_t window = 0; window < ids.size(); window += options.window) {
     const std::size_t end = std::min(ids.size(), window + options.window);
@@ -126,7 +131,8 @@ std::vector<Prediction> predict_text(const Model& model, const Model* reference,
       predictions.resize(done + count);
       pool.parallel_for(count, [&](std::size_t i, std::size_t) {
         Prediction& prediction = predictions[done + i];
-        prediction = predict(reader.logits(i), other ? other->logits(i) : std::span<const float>(), ids[begin + i + 1]);
+        prediction = predict(reader.logits(i), other ? other->logits(i) : std::span<const float>(),
+                             ids[begin + i + 1]);
         prediction.rerouted = other && reader.route(i) != other->route(i);
       });
       on_progress(begin + count);

@@ -21,9 +21,9 @@ struct Prediction {
   double nats = 0;  // -log of the probability that the model gave the token that came
   // With a reference:
   double reference_nats = 0;
-  double kl = 0;           // of the model from the reference, nats: sum of p_ref (log p_ref - log p)
-  bool same_top = false;   // both find the same token likeliest
-  bool rerouted = false;   // this token went to other experts in some layer
+  double kl = 0;          // of the model from the reference, nats: sum of p_ref (log p_ref - log p)
+  bool same_top = false;  // both find the same token likeliest
+  bool rerouted = false;  // this token went to other experts in some layer
 };
 
 // From the logits of a position and the token that came; `reference` may be empty.

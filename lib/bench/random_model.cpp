@@ -43,7 +43,8 @@ constexpr std::uint64_t repeat32(std::uint64_t bits) {
 }
 
 // Packed integers, odd ones alone: -7 to 7 and -127 to 127. With -8 and -128 their mean would not be 0; then
-// every product moves all numbers of its result alike, activations grow alike, and so do the routes of tokens.
+// every product moves all numbers of its result alike, activations grow alike, and so do the routes of
+// tokens.
 constexpr Pattern odd_int4{.mask = 0xeeee'eeee'eeee'eeee, .base = 0x1111'1111'1111'1111};
 constexpr Pattern odd_int8{.mask = 0xfefe'fefe'fefe'fefe, .base = 0x0101'0101'0101'0101};
 // Without the exponents' highest bit: no NaN, nothing of 2 or more.
@@ -88,17 +89,26 @@ struct Stored {
 class MatrixTensors {
  public:
   MatrixTensors(std::string_view name, std::size_t rows, std::size_t cols)
-      : name_(name), module_(name.substr(0, name.size() - std::string_view(".weight").size())), rows_(rows), cols_(cols) {}
+      : name_(name),
+        module_(name.substr(0, name.size() - std::string_view(".weight").size())),
+        rows_(rows),
+        cols_(cols) {}
 
   // Products of normed activations have `gain` times unit size.
   std::vector<Stored> in(WeightFormat format, double gain) const {
     const double rms = gain * unit_rms();
     const bool groups_fit = cols_ % group_size == 0;
     switch (format) {
-      case WeightFormat::fp8: return fp8(rms);
-      case WeightFormat::int8: if (groups_fit) return packed(8, odd_int8, rms / int8_rms); break;
-      case WeightFormat::int4: if (groups_fit) return packed(4, odd_int4, rms / int4_rms); break;
-      case WeightFormat::bf16: break;
+      case WeightFormat::fp8:
+        return fp8(rms);
+      case WeightFormat::int8:
+        if (groups_fit) return packed(8, odd_int8, rms / int8_rms);
+        break;
+      case WeightFormat::int4:
+        if (groups_fit) return packed(4, odd_int4, rms / int4_rms);
+        break;
+      case WeightFormat::bf16:
+        break;
     }
     return plain(rms);
   }
@@ -117,7 +127,8 @@ class MatrixTensors {
   }
 
   std::vector<Stored> packed(std::size_t bits, const Pattern& integers, double scale) const {
-    const std::vector<std::int64_t> size = {static_cast<std::int64_t>(rows_), static_cast<std::int64_t>(cols_)};
+    const std::vector<std::int64_t> size = {static_cast<std::int64_t>(rows_),
+                                            static_cast<std::int64_t>(cols_)};
     return {{module_ + ".weight_packed", DType::i32, {{rows_, ceil_div(cols_ * bits, 32)}, 2}, integers},
             {module_ + ".weight_scale", DType::bf16, {{rows_, cols_ / group_size}, 2}, constant_bf16(scale)},
             {module_ + ".weight_shape", DType::i64, {{2}, 1}, {}, size}};
@@ -131,9 +142,15 @@ class MatrixTensors {
 
 bool is_bias(Role role) {
   switch (role) {
-    case Role::q_proj_bias: case Role::q_a_proj_bias: case Role::kv_a_proj_bias: case Role::k_proj_bias:
-    case Role::v_proj_bias: case Role::o_proj_bias: return true;
-    default: return false;
+    case Role::q_proj_bias:
+    case Role::q_a_proj_bias:
+    case Role::kv_a_proj_bias:
+    case Role::k_proj_bias:
+    case Role::v_proj_bias:
+    case Role::o_proj_bias:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -145,10 +162,17 @@ std::vector<Stored> stored_tensors(const TensorSpec& spec, const Config& config,
     return {{name, DType::bf16, {{cols}, 1}, is_bias(spec.role) ? Pattern{} : constant_bf16(1)}};
   const MatrixTensors matrix(name, spec.rows.of(config), cols);
   switch (spec.role) {
-    case Role::embed_tokens: return matrix.plain(1);
-    case Role::lm_head: case Role::router: return matrix.plain(matrix.unit_rms());
-    case Role::o_proj: case Role::down_proj: case Role::shared_down_proj: return matrix.in(format, residual_gain);
-    default: return matrix.in(format, 1);
+    case Role::embed_tokens:
+      return matrix.plain(1);
+    case Role::lm_head:
+    case Role::router:
+      return matrix.plain(matrix.unit_rms());
+    case Role::o_proj:
+    case Role::down_proj:
+    case Role::shared_down_proj:
+      return matrix.in(format, residual_gain);
+    default:
+      return matrix.in(format, 1);
   }
 }
 
@@ -180,18 +204,26 @@ std::uint64_t saturating_sum(std::uint64_t a, std::uint64_t b) {
 
 std::uint64_t part_bytes(const ModelShape& shape, std::size_t layer) {
   std::uint64_t bytes = 0;
-  for_each_tensor(shape, layer, [&](const Stored& stored) { bytes = saturating_sum(bytes, padded_bytes(stored)); });
+  for_each_tensor(shape, layer,
+                  [&](const Stored& stored) { bytes = saturating_sum(bytes, padded_bytes(stored)); });
   return bytes;
 }
 
 nlohmann::json quantization_config(WeightFormat format) {
   using Json = nlohmann::json;
   if (format == WeightFormat::fp8)
-    return Json{{"quant_method", "fp8"}, {"fmt", "e4m3"}, {"activation_scheme", "dynamic"},
+    return Json{{"quant_method", "fp8"},
+                {"fmt", "e4m3"},
+                {"activation_scheme", "dynamic"},
                 {"weight_block_size", Json::array({fp8_block, fp8_block})}};
-  const Json weights{{"num_bits", format == WeightFormat::int4 ? 4 : 8}, {"type", "int"}, {"symmetric", true},
-                     {"strategy", "group"}, {"group_size", group_size}, {"dynamic", false}};
-  return Json{{"quant_method", "compressed-tensors"}, {"format", "pack-quantized"},
+  const Json weights{{"num_bits", format == WeightFormat::int4 ? 4 : 8},
+                     {"type", "int"},
+                     {"symmetric", true},
+                     {"strategy", "group"},
+                     {"group_size", group_size},
+                     {"dynamic", false}};
+  return Json{{"quant_method", "compressed-tensors"},
+              {"format", "pack-quantized"},
               {"config_groups", {{"group_0", {{"targets", Json::array({"Linear"})}, {"weights", weights}}}}}};
 }
 
@@ -204,7 +236,8 @@ std::uint64_t split_mix(std::uint64_t n) {
 }
 
 // Writes bytes [begin, end) of memory, both multiples of 8; a byte depends on the seed and its place alone.
-void write_noise(std::byte* memory, std::uint64_t begin, std::uint64_t end, const Pattern& pattern, std::uint64_t seed) {
+void write_noise(std::byte* memory, std::uint64_t begin, std::uint64_t end, const Pattern& pattern,
+                 std::uint64_t seed) {
   for (std::uint64_t at = begin; at < end; at += sizeof(std::uint64_t)) {
     const std::uint64_t word = (split_mix(seed + at) & pattern.mask) | pattern.base;
     std::memcpy(memory + at, &word, sizeof word);
@@ -249,7 +282,8 @@ LayerKind* next_kind(std::vector<LayerKind>& kinds, std::uint64_t room) {
 
 [[noreturn]] void throw_too_large(const ModelShape& shape, std::uint64_t needed, std::uint64_t memory) {
   std::string message = shape.name + ": embedding, output head and one layer of each kind take " +
-                        format_bytes(needed) + ", this machine has " + format_bytes(memory) + " to spare for weights";
+                        format_bytes(needed) + ", this machine has " + format_bytes(memory) +
+                        " to spare for weights";
   if (shape.format != WeightFormat::int4) message += "\n--weights int4 takes the least";
   throw Error(message);
 }
@@ -292,7 +326,8 @@ LayerChoice choose_layers(const ModelShape& shape, std::uint64_t memory, std::si
   for (const LayerKind& kind : kinds) used = saturating_sum(used, kind.bytes);
   if (count != 0 && (count < kinds.size() || count > shape.config.num_hidden_layers)) {
     throw UsageError("--layers " + std::to_string(count) + ": " + shape.name + " has " +
-                     std::to_string(shape.config.num_hidden_layers) + " layers of " + std::to_string(kinds.size()) +
+                     std::to_string(shape.config.num_hidden_layers) + " layers of " +
+                     std::to_string(kinds.size()) +
                      (kinds.size() == 1 ? " kind" : " kinds, and needs one of each"));
   }
   if (used > memory && count == 0) throw_too_large(shape, used, memory);
@@ -306,7 +341,8 @@ LayerChoice choose_layers(const ModelShape& shape, std::uint64_t memory, std::si
   std::vector<std::pair<std::size_t, double>> chosen;
   for (const LayerKind& kind : kinds)
     for (std::size_t i = 0; i < kind.chosen; ++i)
-      chosen.emplace_back(kind.layers[i], static_cast<double>(kind.layers.size()) / static_cast<double>(kind.chosen));
+      chosen.emplace_back(kind.layers[i],
+                          static_cast<double>(kind.layers.size()) / static_cast<double>(kind.chosen));
   std::sort(chosen.begin(), chosen.end());
   LayerChoice choice;
   for (const auto& [layer, stands_for] : chosen) {
@@ -328,7 +364,8 @@ ModelShape with_layers(const ModelShape& shape, const std::vector<std::size_t>& 
   return part;
 }
 
-Model random_model(const ModelShape& shape, std::uint64_t seed, ThreadPool& pool, const std::atomic<bool>* cancel) {
+Model random_model(const ModelShape& shape, std::uint64_t seed, ThreadPool& pool,
+                   const std::atomic<bool>* cancel) {
   constexpr std::uint64_t piece = std::uint64_t{4} << 20;  // what a thread writes at a time
   const auto memory = std::make_shared<HugeMemory>(shape_size(shape).bytes);
   std::byte* const data = memory->bytes().data();

@@ -44,8 +44,8 @@ struct LayerChoice {
   std::vector<double> counts;       // how many layers of the whole model each of them stands for
 };
 // As many layers as `memory` bytes hold beside embedding and head, or `count` if it is not 0. Layers are of
-// one kind if they compute the same: dense or mixture of experts, with the same window. Throws Error if one of
-// each kind does not fit, UsageError if `count` is less than that or more than all.
+// one kind if they compute the same: dense or mixture of experts, with the same window. Throws Error if one
+// of each kind does not fit, UsageError if `count` is less than that or more than all.
 LayerChoice choose_layers(const ModelShape&, std::uint64_t memory, std::size_t count);
 
 // The shape with these layers alone.
@@ -53,6 +53,7 @@ ModelShape with_layers(const ModelShape&, const std::vector<std::size_t>& layers
 
 // All weights written by all threads; the same for a seed and any number of threads. Finite everywhere, sized
 // to keep activations finite, and tokens go to all experts about equally. Throws Cancelled.
-Model random_model(const ModelShape&, std::uint64_t seed, ThreadPool&, const std::atomic<bool>* cancel = nullptr);
+Model random_model(const ModelShape&, std::uint64_t seed, ThreadPool&,
+                   const std::atomic<bool>* cancel = nullptr);
 
 }  // namespace baleen

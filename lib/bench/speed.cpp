@@ -31,14 +31,16 @@ std::size_t longest_sequence(std::span<const SpeedTest> tests) {
 }  // namespace
 
 std::vector<SpeedTest> speed_tests(std::span<const std::uint64_t> prompts, std::uint64_t new_tokens,
-                                   std::span<const std::uint64_t> depths, std::span<const std::uint64_t> batches) {
+                                   std::span<const std::uint64_t> depths,
+                                   std::span<const std::uint64_t> batches) {
   std::vector<SpeedTest> tests;
   for (const std::size_t prompt : prompts)
     if (prompt > 0) tests.push_back({.kind = SpeedTest::Kind::prefill, .tokens = prompt});
   if (new_tokens == 0) return tests;
   for (const std::size_t depth : depths)
     for (const std::size_t batch : batches)
-      tests.push_back({.kind = SpeedTest::Kind::decode, .tokens = new_tokens, .depth = depth, .batch = batch});
+      tests.push_back(
+          {.kind = SpeedTest::Kind::decode, .tokens = new_tokens, .depth = depth, .batch = batch});
   return tests;
 }
 
@@ -90,7 +92,8 @@ void touch_weights(const Model& model, ThreadPool& pool, const std::atomic<bool>
   pool.parallel_for(tensors.size(), [&](std::size_t i, std::size_t) {
     if (cancel && cancel->load(std::memory_order_relaxed)) throw Cancelled();
     unsigned bytes = 0;
-    for (std::size_t at = 0; at < tensors[i].bytes; at += page) bytes += static_cast<unsigned>(tensors[i].data[at]);
+    for (std::size_t at = 0; at < tensors[i].bytes; at += page)
+      bytes += static_cast<unsigned>(tensors[i].data[at]);
     sum.fetch_add(bytes, std::memory_order_relaxed);
   });
 }
@@ -195,8 +198,10 @@ void SpeedBench::prefill(std::size_t sequence, std::size_t begin, std::size_t en
     const std::size_t stop = std::min(end, at + chunk);
     std::vector<TokenInput> tokens;
     for (std::size_t p = at; p < stop; ++p)
-      tokens.push_back({token(sequence, p), &caches_[sequence], static_cast<std::uint32_t>(p), Path::batch, p + 1 == end});
-    forward_.run(tokens, [](std::size_t, std::span<const float>) {}, observer);
+      tokens.push_back(
+          {token(sequence, p), &caches_[sequence], static_cast<std::uint32_t>(p), Path::batch, p + 1 == end});
+    forward_.run(
+        tokens, [](std::size_t, std::span<const float>) {}, observer);
     const Stretch stretch{.begin = at, .count = tokens.size()};
     if (count) count->end_pass({&stretch, 1}, tokens.size(), stop == end ? 1 : 0);
     at = stop;
@@ -208,7 +213,8 @@ void SpeedBench::decode(const SpeedTest& test, const Observer* observer, RouteCo
   for (std::size_t p = test.depth; p < test.depth + test.tokens; ++p) {
     for (std::size_t s = 0; s < test.batch; ++s)
       tokens[s] = {token(s, p), &caches_[s], static_cast<std::uint32_t>(p), Path::stream, true};
-    forward_.run(tokens, [](std::size_t, std::span<const float>) {}, observer);
+    forward_.run(
+        tokens, [](std::size_t, std::span<const float>) {}, observer);
     if (count) {
       const std::vector<Stretch> stretches(test.batch, Stretch{.begin = p, .count = 1});
       count->end_pass(stretches, test.batch, test.batch);
@@ -249,7 +255,9 @@ SpeedResult SpeedBench::measure(const SpeedTest& test, const std::function<void(
   for (std::size_t r = 0; r < options_.repetitions; ++r) {
     LayerClock clock(model_.layers().size());
     Observer layers;
-    layers.hidden = [&](std::size_t layer, std::span<const float>) { clock.enter(std::min(layer, clock.outside())); };
+    layers.hidden = [&](std::size_t layer, std::span<const float>) {
+      clock.enter(std::min(layer, clock.outside()));
+    };
     run(test, &layers, nullptr);
     result.seconds.push_back(clock.stop(options_.layer_counts));
     on_repetition();

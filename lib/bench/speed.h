@@ -30,7 +30,8 @@ struct SpeedTest {
 
 // What the command line lists: prompts in the order given, then decoding by depth and batch.
 std::vector<SpeedTest> speed_tests(std::span<const std::uint64_t> prompts, std::uint64_t new_tokens,
-                                   std::span<const std::uint64_t> depths, std::span<const std::uint64_t> batches);
+                                   std::span<const std::uint64_t> depths,
+                                   std::span<const std::uint64_t> batches);
 
 // The tokens that the caches of these tests must have room for, all sequences together.
 std::size_t cached_tokens(std::span<const SpeedTest> tests);
@@ -77,7 +78,8 @@ struct SpeedOptions {
   kernels::KvFormat kv_format = kernels::KvFormat::f32;
   std::uint64_t seed = 0;
   std::size_t repetitions = 5;
-  // How many layers of the whole model each layer here stands for: 1 unless there are too many for the memory.
+  // How many layers of the whole model each layer here stands for: 1 unless there are too many for the
+  // memory.
   std::vector<double> layer_counts;
   const std::atomic<bool>* cancel = nullptr;
 };

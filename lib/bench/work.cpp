@@ -22,16 +22,19 @@ double weights(const Matrix& matrix) {
 
 // A matrix that `tokens` tokens go through.
 Work product(const Matrix& matrix, double tokens) {
-  return {.weight_bytes = static_cast<double>(stored_bytes(matrix)), .operations = 2 * weights(matrix) * tokens};
+  return {.weight_bytes = static_cast<double>(stored_bytes(matrix)),
+          .operations = 2 * weights(matrix) * tokens};
 }
 
 Work product(const Mlp& mlp, double tokens) {
   return product(mlp.gate_proj, tokens) + product(mlp.up_proj, tokens) + product(mlp.down_proj, tokens);
 }
 
-Work attention_work(const Config& config, const KvLayout& kv, std::size_t window, std::span<const Stretch> stretches) {
+Work attention_work(const Config& config, const KvLayout& kv, std::size_t window,
+                    std::span<const Stretch> stretches) {
   const std::size_t value_dim = config.attention == AttentionKind::mla ? config.v_head_dim : config.head_dim;
-  const auto position = static_cast<double>(2 * config.num_attention_heads * (config.qk_head_dim() + value_dim));
+  const auto position =
+      static_cast<double>(2 * config.num_attention_heads * (config.qk_head_dim() + value_dim));
   Work work;
   for (const Stretch& stretch : stretches) {
     work.kv_bytes += static_cast<double>(cached_positions(stretch, window) * kv.position_bytes);
@@ -78,8 +81,8 @@ std::uint64_t cached_positions(const Stretch& stretch, std::size_t window) {
   return stretch.begin + stretch.count - first;
 }
 
-Work layer_work(const Config& config, const Layer& layer, const KvLayout& kv, std::span<const Stretch> stretches,
-                const std::vector<bool>& touched) {
+Work layer_work(const Config& config, const Layer& layer, const KvLayout& kv,
+                std::span<const Stretch> stretches, const std::vector<bool>& touched) {
   double tokens = 0;
   for (const Stretch& stretch : stretches) tokens += static_cast<double>(stretch.count);
   Work work = attention_work(config, kv, layer.sliding_window, stretches);
@@ -91,14 +94,15 @@ Work layer_work(const Config& config, const Layer& layer, const KvLayout& kv, st
     if (touched[e]) work.weight_bytes += product(layer.experts[e], 0).weight_bytes;
   // Experts of a layer are of one shape, so it does not matter which of them a token goes to.
   if (!layer.experts.empty())
-    work.operations += product(layer.experts[0], tokens * static_cast<double>(config.num_experts_per_tok)).operations;
+    work.operations +=
+        product(layer.experts[0], tokens * static_cast<double>(config.num_experts_per_tok)).operations;
   return work;
 }
 
 Work outer_work(const Model& model, std::size_t tokens, std::size_t wanted) {
   const Matrix& embedding = model.global()[Role::embed_tokens];
-  Work work{.weight_bytes = static_cast<double>(stored_bytes(embedding)) / static_cast<double>(embedding.rows) *
-                            static_cast<double>(tokens)};
+  Work work{.weight_bytes = static_cast<double>(stored_bytes(embedding)) /
+                            static_cast<double>(embedding.rows) * static_cast<double>(tokens)};
   if (wanted == 0) return work;
   const auto rows = static_cast<double>(wanted);
   return work + product(model.global()[Role::norm], rows) + product(model.global()[Role::lm_head], rows);

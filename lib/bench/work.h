@@ -1,5 +1,6 @@
 // What a forward pass has to do, whoever does it: the bytes it must read and the operations it must make.
-// The formulas of the roofline (Williams, Waterman and Patterson, CACM 52 (4), 2009) as baleen(1) counts them:
+// The formulas of the roofline (Williams, Waterman and Patterson, CACM 52 (4), 2009) as baleen(1) counts
+// them:
 //   bytes       every weight that the tokens' routing touches, once a pass, as stored with its scales; of the
 //               embedding a row a token; the output head if logits are wanted; the KV cache once a sequence
 //   operations  two for every weight and token that goes through it, and for every query head, token and

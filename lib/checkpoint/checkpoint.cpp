@@ -222,7 +222,8 @@ Checkpoint Checkpoint::in_memory(std::span<const MemoryTensor> tensors, std::sha
   for (const MemoryTensor& tensor : tensors) {
     const auto& name = state->names.emplace_back(std::make_unique<char[]>(tensor.name.size()));
     std::copy(tensor.name.begin(), tensor.name.end(), name.get());
-    state->tensors.push_back({{name.get(), tensor.name.size()}, place, tensor.dtype, tensor.shape, tensor.data, tensor.bytes});
+    state->tensors.push_back(
+        {{name.get(), tensor.name.size()}, place, tensor.dtype, tensor.shape, tensor.data, tensor.bytes});
     state->bytes += tensor.bytes;
   }
   state->build_table(place);

@@ -45,11 +45,13 @@ TEST_CASE("every token but the first of each window is predicted, from its windo
   for (int i = 0; i < 23; ++i) ids.push_back(i * 37 % 100);
   const QualityOptions options{.kernels = kernels::find_kernels("scalar"), .window = 11};
   std::size_t done = 0;
-  const auto predictions = predict_text(model, &model, ids, pool, options, [&](std::size_t tokens) { done = tokens; });
+  const auto predictions =
+      predict_text(model, &model, ids, pool, options, [&](std::size_t tokens) { done = tokens; });
   REQUIRE(predictions.size() == 10 + 10);  // the last window is one token
   CHECK(done == 21);
 
-  Session session(model, pool, {.context = 11, .kv_format = kernels::KvFormat::f32, .kernels = options.kernels});
+  Session session(model, pool,
+                  {.context = 11, .kv_format = kernels::KvFormat::f32, .kernels = options.kernels});
   session.feed(std::span(ids).subspan(11, 11), kernels::Path::batch, Session::Want::all,
                [&](std::size_t i, std::span<const float> logits) {
                  if (i < 10) CHECK(predict(logits, {}, ids[11 + i + 1]).nats == predictions[10 + i].nats);

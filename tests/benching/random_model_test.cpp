@@ -16,7 +16,8 @@ using namespace baleen::test;
 
 namespace {
 
-constexpr WeightFormat formats[] = {WeightFormat::bf16, WeightFormat::fp8, WeightFormat::int8, WeightFormat::int4};
+constexpr WeightFormat formats[] = {WeightFormat::bf16, WeightFormat::fp8, WeightFormat::int8,
+                                    WeightFormat::int4};
 
 ModelShape preset(std::string_view name, WeightFormat format) {
   for (const ShapePreset& shape : shape_presets())
@@ -95,7 +96,8 @@ TEST_CASE("logits are finite, of unit size, and routing is spread") {
     KvCache cache(KvLayout(model.config(), kernels::KvFormat::f32), 2, count);
     std::vector<TokenInput> tokens;
     for (std::size_t i = 0; i < count; ++i)
-      tokens.push_back({static_cast<TokenId>(6 * i), &cache, static_cast<std::uint32_t>(i), kernels::Path::batch, true});
+      tokens.push_back(
+          {static_cast<TokenId>(6 * i), &cache, static_cast<std::uint32_t>(i), kernels::Path::batch, true});
     CAPTURE(static_cast<int>(format));
     std::set<std::uint32_t> experts;
     Observer observer;
@@ -103,9 +105,12 @@ TEST_CASE("logits are finite, of unit size, and routing is spread") {
       for (const Choice& choice : choices) experts.insert(choice.expert);
     };
     double squares = 0;
-    forward.run(tokens, [&](std::size_t, std::span<const float> logits) {
-      for (const float logit : logits) squares += logit * logit;
-    }, &observer);
+    forward.run(
+        tokens,
+        [&](std::size_t, std::span<const float> logits) {
+          for (const float logit : logits) squares += logit * logit;
+        },
+        &observer);
     const double rms = std::sqrt(squares / (count * 100));
     CHECK(rms > 0.3);
     CHECK(rms < 3);

@@ -33,7 +33,8 @@ TEST_CASE("the tests that lists ask for") {
 TEST_CASE("work is that of the passes that were run") {
   ThreadPool pool(2);
   const Model model = tiny_model(WeightFormat::bf16, pool);
-  const auto tests = speed_tests(std::vector<std::uint64_t>{20}, 4, std::vector<std::uint64_t>{6}, std::vector<std::uint64_t>{2});
+  const auto tests = speed_tests(std::vector<std::uint64_t>{20}, 4, std::vector<std::uint64_t>{6},
+                                 std::vector<std::uint64_t>{2});
   SpeedBench bench(model, pool, scalar_options(), tests);
   int runs = 0;
   const SpeedResult prefill = bench.measure(tests[0], [&] { ++runs; });
@@ -45,7 +46,8 @@ TEST_CASE("work is that of the passes that were run") {
   const Stretch prompt{.begin = 0, .count = 20};
   const KvLayout kv(model.config(), kernels::KvFormat::f32);
   const std::vector<bool> none(8);
-  const Work least = outer_work(model, 20, 1) + layer_work(model.config(), model.layers()[0], kv, {&prompt, 1}, {}) +
+  const Work least = outer_work(model, 20, 1) +
+                     layer_work(model.config(), model.layers()[0], kv, {&prompt, 1}, {}) +
                      layer_work(model.config(), model.layers()[1], kv, {&prompt, 1}, none);
   CHECK(prefill.work.operations == least.operations);
   CHECK(prefill.work.kv_bytes == least.kv_bytes);
@@ -63,7 +65,8 @@ TEST_CASE("work is that of the passes that were run") {
 TEST_CASE("layers stand for others") {
   ThreadPool pool(1);
   const Model model = tiny_model(WeightFormat::bf16, pool);
-  const auto tests = speed_tests(std::vector<std::uint64_t>{}, 2, std::vector<std::uint64_t>{0}, std::vector<std::uint64_t>{1});
+  const auto tests = speed_tests(std::vector<std::uint64_t>{}, 2, std::vector<std::uint64_t>{0},
+                                 std::vector<std::uint64_t>{1});
   SpeedOptions options = scalar_options();
   SpeedBench once(model, pool, options, tests);
   options.layer_counts = {1, 1000};
@@ -78,8 +81,10 @@ TEST_CASE("layers stand for others") {
 }
 
 TEST_CASE("figures") {
-  SpeedResult result{.test = {.kind = SpeedTest::Kind::decode, .tokens = 10, .depth = 0, .batch = 2}, .seconds = {2, 2, 2},
-                     .work = {.weight_bytes = 90, .kv_bytes = 10, .operations = 300}, .passes = 10};
+  SpeedResult result{.test = {.kind = SpeedTest::Kind::decode, .tokens = 10, .depth = 0, .batch = 2},
+                     .seconds = {2, 2, 2},
+                     .work = {.weight_bytes = 90, .kv_bytes = 10, .operations = 300},
+                     .passes = 10};
   const SpeedFigures figures = speed_figures(result, {.bandwidth = 100, .peak = 1000});
   CHECK(figures.tokens_per_second == 10);
   CHECK(figures.pass.weight_bytes == doctest::Approx(9));
@@ -97,11 +102,15 @@ TEST_CASE("figures") {
 TEST_CASE("which tests stand for service") {
   std::vector<SpeedResult> results;
   for (const std::size_t tokens : {8, 32, 16})
-    results.push_back({.test = {.kind = SpeedTest::Kind::prefill, .tokens = tokens}, .seconds = {1}, .work = {}});
+    results.push_back(
+        {.test = {.kind = SpeedTest::Kind::prefill, .tokens = tokens}, .seconds = {1}, .work = {}});
   CHECK(largest_batch(results) == nullptr);
   for (const std::size_t depth : {0, 9})
     for (const std::size_t batch : {4, 1})
-      results.push_back({.test = {.kind = SpeedTest::Kind::decode, .tokens = 1, .depth = depth, .batch = batch}, .seconds = {1}, .work = {}});
+      results.push_back(
+          {.test = {.kind = SpeedTest::Kind::decode, .tokens = 1, .depth = depth, .batch = batch},
+           .seconds = {1},
+           .work = {}});
   CHECK(longest_prompt(results)->test.tokens == 32);
   CHECK(largest_batch(results)->test.batch == 4);
   CHECK(largest_batch(results)->test.depth == 9);

@@ -42,13 +42,30 @@ TEST_CASE("positions that tokens see") {
 
 TEST_CASE("bytes of a stored matrix") {
   const std::byte some{};
-  kernels::Matrix m{.format = kernels::Format::bf16, .rows = 10, .cols = 64, .row_bytes = 128, .values = &some};
+  kernels::Matrix m{
+      .format = kernels::Format::bf16, .rows = 10, .cols = 64, .row_bytes = 128, .values = &some};
   CHECK(stored_bytes(m) == 1280);
-  m = {.format = kernels::Format::fp8_e4m3, .scale_format = kernels::Format::f32, .rows = 200, .cols = 130,
-       .row_bytes = 130, .values = &some, .scales = &some, .scale_cols = 2, .block_rows = 128, .block_cols = 128};
+  m = {.format = kernels::Format::fp8_e4m3,
+       .scale_format = kernels::Format::f32,
+       .rows = 200,
+       .cols = 130,
+       .row_bytes = 130,
+       .values = &some,
+       .scales = &some,
+       .scale_cols = 2,
+       .block_rows = 128,
+       .block_cols = 128};
   CHECK(stored_bytes(m) == 200 * 130 + 2 * 2 * 4);
-  m = {.format = kernels::Format::int4, .scale_format = kernels::Format::bf16, .rows = 10, .cols = 64, .row_bytes = 32,
-       .values = &some, .scales = &some, .scale_cols = 2, .block_rows = 1, .block_cols = 32};
+  m = {.format = kernels::Format::int4,
+       .scale_format = kernels::Format::bf16,
+       .rows = 10,
+       .cols = 64,
+       .row_bytes = 32,
+       .values = &some,
+       .scales = &some,
+       .scale_cols = 2,
+       .block_rows = 1,
+       .block_cols = 32};
   CHECK(stored_bytes(m) == 10 * 32 + 10 * 2 * 2);
   m.zeros = &some;
   m.group_index = &some;
@@ -78,7 +95,8 @@ TEST_CASE("work of the tiny model") {
   const Work batch = layer_work(model.config(), model.layers()[1], kv, two, touched);
   CHECK(batch.weight_bytes == moe.weight_bytes + 2 * expert_parameters);
   CHECK(batch.kv_bytes == (5 + 3) * position_bytes);
-  CHECK(batch.operations == 4 * 2 * (moe_parameters + 2 * expert_parameters) + (5 + 1 + 2 + 3) * position_operations);
+  CHECK(batch.operations ==
+        4 * 2 * (moe_parameters + 2 * expert_parameters) + (5 + 1 + 2 + 3) * position_operations);
 
   CHECK(outer_work(model, 5, 0).weight_bytes == 5 * 64 * 2);
   CHECK(outer_work(model, 5, 0).operations == 0);

@@ -13,5 +13,5 @@ baleen bench --cost-per-hour 2 --price-in 0.55 --price-out 2.19 --prefill-tps 50
 # And with measured ones.
 baleen bench -q -m $MODEL -p 4,8 -n 2 -d 0,4 -b 1,2 -r 1 --cost-per-hour 1 --price-in 1 --price-out 2 --json |
   jq -c '.cost | (.request_tokens_in, .request_tokens_out, .cost_per_million_in_dollars > 0, (.input | keys))'
-baleen bench -q -m $MODEL -p 4,8 -n 2 -d 0,4 -b 1,2 -r 1 --cost-per-hour 1 --prices "$SOURCE/examples/prices/2025-02.json" |
+baleen bench -q -m $MODEL -p 8 -n 2 -d 4 -b 2 -r 1 --cost-per-hour 1 --prices "$SOURCE/examples/prices/2025-02.json" |
   grep -oE '^(input as measured by.*: cost|published prices.*|DeepSeek R1)'
