@@ -1,4 +1,5 @@
-// AMX: prompts' products on tiles of bf16; attention stands in amx_attention.cpp. Everything else is AVX-512's.
+// AMX: prompts' products on tiles of bf16; attention stands in amx_attention.cpp. Everything else is
+// AVX-512's.
 //
 // A weight is widened to bf16 with its scale folded in, an activation is rounded to bf16 when it is packed;
 // float32 sums run over k in ascending order. Weights are the left operand, so their tiles are rows of the
@@ -10,6 +11,7 @@
 // one, a little after each step, because a tile product takes 16 cycles of its own unit and leaves the others
 // idle.
 #include "kernels/amx.h"
+
 #include "kernels/amx_tiles.h"
 
 namespace baleen::kernels {
@@ -18,7 +20,7 @@ namespace {
 // Rows and columns that are widened at a time, and slots of tokens whose sums are kept. Longer blocks spend
 // less on sums, but more of a call's time on its first block, which is widened beside nothing.
 constexpr std::size_t block_rows = 32;
-constexpr std::size_t block_cols = 512;
+constexpr std::size_t block_cols = 2048;
 constexpr std::size_t block_slots = 16;
 constexpr std::size_t block_steps = block_cols / tile_cols;
 constexpr std::size_t block_bytes = block_rows * block_cols * 2;
@@ -72,17 +74,21 @@ constexpr Packing packing = {.slot_tokens = tile_rows, .slot_bytes = slot_bytes,
 
 // Two tiles of rows and one to three slots over some steps of k.
 struct TileProduct {
-  const std::byte* a = nullptr;  // weights, for each step a tile of the first 16 rows and one of the others
-  const std::byte* b = nullptr;  // packed tokens, one tile for each step
-  std::size_t b_next = 0;        // bytes to the next slot's
-  std::byte* c = nullptr;        // sums, a tile for each slot
-  std::size_t c_next = 0;        // bytes to the next 16 rows'
+  const std::byte* a = nullptr;           // weights: the first 16 rows' tile of the first step
+  std::size_t a_stride = tile_row_bytes;  // bytes between the rows of a tile
+  std::size_t a_other = tile_bytes;       // bytes to the other 16 rows
+  std::size_t a_step = 2 * tile_bytes;    // bytes to the next step
+  const std::byte* b = nullptr;           // packed tokens, one tile for each step
+  std::size_t b_next = 0;                 // bytes to the next slot's
+  std::byte* c = nullptr;                 // sums, a tile for each slot
+  std::size_t c_next = 0;                 // bytes to the next 16 rows'
   std::size_t steps = 0;
   bool first = false;  // sums begin at zero
 };
 
 // Six sums, a tile of rows and one of tokens fill the registers for three slots; for two, both operands are
-// loaded once a step. meanwhile() is called once a step.
+// loaded once a step. meanwhile() is called after each of the 2 S products of a step: what it does is best
+// spread, or it would keep tiles waiting for memory.
 template <int S, class Work>
 void multiply_tiles(const TileProduct& p, Work& meanwhile) {
   static_assert(S >= 1 && S <= 3);
@@ -104,33 +110,44 @@ void multiply_tiles(const TileProduct& p, Work& meanwhile) {
     each_sum([]<int tile>(const std::byte* c) { load_tile<tile>(c); });
   }
   for (std::size_t step = 0; step < p.steps; ++step) {
-    const std::byte* a = p.a + step * 2 * tile_bytes;
+    const std::byte* a = p.a + step * p.a_step;
     const std::byte* b = p.b + step * tile_bytes;
     if constexpr (S == 3) {
-      load_tile<6>(a);
+      load_tile<6>(a, p.a_stride);
       load_tile<7>(b);
       multiply_tiles<0, 6, 7>();
+      meanwhile();
       load_tile<7>(b + p.b_next);
       multiply_tiles<1, 6, 7>();
+      meanwhile();
       load_tile<7>(b + 2 * p.b_next);
       multiply_tiles<2, 6, 7>();
-      load_tile<6>(a + tile_bytes);
+      meanwhile();
+      load_tile<6>(a + p.a_other, p.a_stride);
       multiply_tiles<5, 6, 7>();
+      meanwhile();
       load_tile<7>(b);
       multiply_tiles<3, 6, 7>();
+      meanwhile();
       load_tile<7>(b + p.b_next);
       multiply_tiles<4, 6, 7>();
+      meanwhile();
     } else {
-      load_tile<4>(a);
+      load_tile<4>(a, p.a_stride);
       load_tile<6>(b);
-      load_tile<5>(a + tile_bytes);
+      load_tile<5>(a + p.a_other, p.a_stride);
       multiply_tiles<0, 4, 6>();
+      meanwhile();
       if constexpr (S == 2) load_tile<7>(b + p.b_next);
       multiply_tiles<S, 5, 6>();
-      if constexpr (S == 2) multiply_tiles<1, 4, 7>();
-      if constexpr (S == 2) multiply_tiles<3, 5, 7>();
+      meanwhile();
+      if constexpr (S == 2) {
+        multiply_tiles<1, 4, 7>();
+        meanwhile();
+        multiply_tiles<3, 5, 7>();
+        meanwhile();
+      }
     }
-    meanwhile();
   }
   each_sum([]<int tile>(std::byte* c) { store_tile<tile>(c); });
 }
@@ -139,7 +156,7 @@ void multiply_tiles(const TileProduct& p, Work& meanwhile) {
 template <class Work>
 void multiply_slots(TileProduct p, std::size_t slots, Work& meanwhile) {
   while (slots > 0) {
-    const std::size_t count = slots == 1 ? 1 : slots == 3 ? 3 : 2;
+    const std::size_t count = slots == 1 ? 1 : slots == 2 || slots == 4 ? 2 : 3;
     if (count == 1) multiply_tiles<1>(p, meanwhile);
     if (count == 2) multiply_tiles<2>(p, meanwhile);
     if (count == 3) multiply_tiles<3>(p, meanwhile);
@@ -533,29 +550,26 @@ class BlockWidener {
   void begin_row() {
     col_ = block_.begin;
     widener_.row(block_.row + row_);
-    if (row_ + 1 < block_.rows) prefetch(block_.row + row_ + 1);
   }
   void next() {
     if (row_ == block_.rows) return;
     std::byte* step = tiles_ + (col_ - block_.begin) / tile_cols * step_bytes;
     widener_.chunk(col_, step + row_ * tile_row_bytes);
+    prefetch();
     col_ += chunk_cols;
     if (col_ < block_.end) return;
     ++row_;
     if (row_ < block_.rows) begin_row();
   }
 
-  void prefetch(std::size_t row) const {
+  // What lies a row ahead of the chunk, in the order of the file: the values that come next but a row.
+  void prefetch() const {
     const Matrix& m = *a_.matrix;
-    constexpr std::size_t bits = Widener<format>::value_bits;
-    const std::byte* values = m.values + row * m.row_bytes;
-    for (std::size_t b = block_.begin * bits / 8; b < block_.end * bits / 8; b += 64) {
-      __builtin_prefetch(values + b);
-    }
-    if constexpr (format == Format::int8 || format == Format::int4) {
-      const std::size_t group = row * m.scale_cols + block_.begin / m.block_cols;
-      __builtin_prefetch(m.scales + group * scale_bytes(m.scale_format));
-    }
+    constexpr std::size_t chunk_bytes = chunk_cols * Widener<format>::value_bits / 8;
+    const std::size_t row = block_.row + row_ + 1;
+    if (row >= a_.row_end) return;
+    const std::byte* values = m.values + row * m.row_bytes + col_ * Widener<format>::value_bits / 8;
+    for (std::size_t b = 0; b < chunk_bytes; b += 64) __builtin_prefetch(values + b);
   }
 
   const MatmulArgs& a_;
@@ -569,10 +583,63 @@ class BlockWidener {
   std::size_t chunks_ = 0;
 };
 
+// Asks for 32 rows of bf16, a part after each product of those before. It goes along the rows: a
+// step of all 32 would touch as many pages, beside those of the products more than the TLB holds.
+class RowPrefetch {
+ public:
+  // For products with `slots` slots: as many calls as make twice the slots for each step.
+  RowPrefetch(const Matrix& m, std::size_t row, std::size_t row_end, std::size_t slots)
+      : at_(m.values + row * m.row_bytes),
+        end_(row < row_end ? at_ + block_rows * m.row_bytes : at_),
+        lines_(quotient_up(block_rows, 2 * slots)) {}
+  void operator()() {
+    for (std::size_t i = 0; i < lines_ && at_ < end_; ++i, at_ += 64) __builtin_prefetch(at_, 0, 2);
+  }
+
+ private:
+  const std::byte* at_;
+  const std::byte* end_;
+  std::size_t lines_;
+};
+
+// bf16 rows are tiles as they lie: to copy them was measured to be slower for 48 tokens and no faster for
+// 192. The sums stay in registers for the whole of k, and come out as those of the blocks do.
+bool is_direct(const MatmulArgs& a) {
+  const Matrix& m = *a.matrix;
+  return m.format == Format::bf16 && m.cols % tile_cols == 0 && (a.row_end - a.row_begin) % block_rows == 0;
+}
+
+void multiply_direct(const MatmulArgs& a) {
+  const Matrix& m = *a.matrix;
+  const Scratch scratch(a.scratch);
+  configure_tiles();
+  for (std::size_t t = 0; t < a.tokens; t += block_slots * tile_rows) {
+    const std::size_t tokens = smaller(block_slots * tile_rows, a.tokens - t);
+    const std::size_t slots = quotient_up(tokens, tile_rows);
+    for (std::size_t row = a.row_begin; row < a.row_end; row += block_rows) {
+      RowPrefetch next(m, row + block_rows, a.row_end, slots);
+      const TileProduct product = {.a = m.values + row * m.row_bytes,
+                                   .a_stride = m.row_bytes,
+                                   .a_other = tile_rows * m.row_bytes,
+                                   .a_step = tile_row_bytes,
+                                   .b = a.packed + t / tile_rows * slot_bytes(m.cols),
+                                   .b_next = slot_bytes(m.cols),
+                                   .c = scratch.sums,
+                                   .c_next = block_slots * tile_bytes,
+                                   .steps = m.cols / tile_cols,
+                                   .first = true};
+      multiply_slots(product, slots, next);
+      write_block(a, scratch.sums, row, block_rows, t, tokens);
+    }
+  }
+  release_tiles();
+}
+
 template <Format format>
 void multiply(const MatmulArgs& a) {
   const Matrix& m = *a.matrix;
   if (a.row_begin == a.row_end || a.tokens == 0) return;
+  if (is_direct(a)) return multiply_direct(a);
   const Scratch scratch(a.scratch);
   const std::size_t blocks =
       quotient_up(a.row_end - a.row_begin, block_rows) * quotient_up(m.cols, block_cols);
@@ -585,8 +652,7 @@ void multiply(const MatmulArgs& a) {
     widener.finish();
     for (std::size_t i = 0; i < blocks; ++i) {
       const Block block = block_at(a, i);
-      const std::size_t groups = slots == 1 ? 1 : slots / 2;
-      widener.begin(i + 1, scratch.blocks + (i + 1) % 2 * block_bytes, groups * block.steps());
+      widener.begin(i + 1, scratch.blocks + (i + 1) % 2 * block_bytes, 2 * slots * block.steps());
       const TileProduct product = {
           .a = scratch.blocks + i % 2 * block_bytes,
           .b = a.packed + t / tile_rows * slot_bytes(m.cols) + block.begin / tile_cols * tile_bytes,

@@ -16,7 +16,7 @@ constexpr std::size_t task_bytes = 128 * 1024;
 // columns.
 constexpr std::size_t row_multiple = kernels::pack_cols;
 // Rows of a task on the batch path: tiles in both directions, and results that fit a cache.
-constexpr std::size_t batch_rows = 64;
+constexpr std::size_t batch_rows = 256;
 // Packed activations that should stay in a core's second-level cache.
 constexpr std::size_t block_bytes = std::size_t{1} << 20;
 // Tokens that one task packs.
