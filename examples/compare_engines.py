@@ -153,8 +153,9 @@ def run_apart(engine, options):
 
 def physical_cores():
     cpus = os.sched_getaffinity(0)
+    topology = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
     try:
-        return len({Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text() for cpu in cpus})
+        return len({Path(topology.format(cpu)).read_text() for cpu in cpus})
     except OSError:
         return len(cpus)
 
@@ -225,8 +226,9 @@ def main():
             print(f"{engine} failed: {error}", file=sys.stderr)
             failed = True
         else:
-            speeds = (options.prompt / statistics.median(result.prefill), options.new / statistics.median(result.decode))
-            rows.append((engine, result.version, result.weights, *(f"{speed:.2f}" for speed in speeds)))
+            prefill = options.prompt / statistics.median(result.prefill)
+            decode = options.new / statistics.median(result.decode)
+            rows.append((engine, result.version, result.weights, f"{prefill:.2f}", f"{decode:.2f}"))
     if len(rows) > 1:
         print(f"prompt of {options.prompt}, {options.new} new tokens at depth {options.depth}, {options.threads} "
               f"threads, medians of {options.repetitions}\n\n{table(rows)}")
