@@ -201,8 +201,9 @@ struct Kernels {
   double (*peak)(std::size_t rounds);
 };
 
-// The table for an instruction set of this machine: "auto" is the best one, else "scalar", "avx2", "avx512", "neon".
-// Returns nullptr for a name that is unknown, not built in or not supported by CPU and operating system.
+// The table for an instruction set of this machine: "auto" is the best one, else "scalar", "avx2", "avx512",
+// "amx" or "neon". Returns nullptr for a name that is unknown, not built in or not supported by CPU and
+// operating system.
 // dispatch.h lists the names.
 const Kernels* find_kernels(std::string_view name);
 
