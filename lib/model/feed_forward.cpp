@@ -15,9 +15,11 @@ using kernels::Matmul;
 using kernels::Matrix;
 using kernels::Path;
 
-// Output rows of one call of the down projection's kernel: its results stay in the nearest cache.
+// Output rows of a task of the down projections are a multiple of this.
 constexpr std::size_t down_rows = 64;
-// Output rows of one task of the down projections, at most: a task reads every expert's inner activations.
+// Results of one call of the down projection's kernel, in floats: they stay in a near cache.
+constexpr std::size_t down_results = 32 * 1024;
+// At most: a task reads every expert's inner activations.
 constexpr std::size_t most_down_rows = 512;
 
 // One matrix of an expert and the kernel that multiplies by it.
@@ -161,7 +163,7 @@ class Experts {
       const Work& work = works_[w];
       const Matrix& gate = *work.gate.matrix;
       const std::size_t block = tokens_per_block(*work.gate.kernel->packing, gate.cols);
-      const std::size_t step = rows_per_task(gate, work.part.path);
+      const std::size_t step = rows_per_task(pass_, gate, work.part.path);
       for (std::size_t t = 0; t < work.part.count; t += block)
         for (std::size_t row = 0; row < gate.rows; row += step)
           tasks.push_back({w, t, std::min(work.part.count, t + block), row, std::min(gate.rows, row + step)});
@@ -215,10 +217,8 @@ class Experts {
 
   void down(float* residual) {
     const std::size_t hidden = pass_.config.hidden_size;
-    // On the batch path few tasks, which go through all inner activations each; in a stream many.
-    const bool batch = works_.front().part.path == Path::batch;
-    const std::size_t share = hidden / (4 * pass_.pool.size()) / down_rows * down_rows;
-    const std::size_t step = batch ? std::clamp(share, down_rows, most_down_rows) : down_rows;
+    const std::size_t share = hidden / (8 * pass_.pool.size()) / down_rows * down_rows;
+    const std::size_t step = std::clamp(share, down_rows, most_down_rows);
     pass_.pool.parallel_for((hidden + step - 1) / step, [&](std::size_t i, std::size_t thread) {
       down(i * step, std::min(hidden, (i + 1) * step), residual, thread);
     });
@@ -236,10 +236,12 @@ class Experts {
       kernel_scratch = std::max(kernel_scratch, kernels::matmul_scratch(work.down.matrix->cols));
       most_tokens = std::max(most_tokens, std::min(work.part.count, block));
     }
-    float* scratch = pass_.workspace.thread_scratch[thread].get(kernel_scratch + most_tokens * down_rows +
+    // Whole tiles of rows, and all rows at once for few tokens.
+    const std::size_t most_rows = std::min(rows, std::max(down_rows, down_results / most_tokens / down_rows * down_rows));
+    float* scratch = pass_.workspace.thread_scratch[thread].get(kernel_scratch + most_tokens * most_rows +
                                                                 pass_.count() * rows);
-    float* product = scratch + kernel_scratch;             // [tokens of a block, down_rows]
-    float* sums = product + most_tokens * down_rows;       // [T, rows]
+    float* product = scratch + kernel_scratch;        // [tokens of a block, most_rows]
+    float* sums = product + most_tokens * most_rows;  // [T, rows]
     std::fill_n(sums, pass_.count() * rows, 0.0f);
     for (const Work& work : works_) {
       const kernels::Packing& packing = *work.down.kernel->packing;
@@ -252,9 +254,9 @@ class Experts {
         args.tokens = std::min(block, work.part.count - t);
         args.out = product;
         args.scratch = scratch;
-        for (std::size_t row = begin; row < end; row += down_rows) {
+        for (std::size_t row = begin; row < end; row += most_rows) {
           args.row_begin = row;
-          args.row_end = std::min(end, row + down_rows);
+          args.row_end = std::min(end, row + most_rows);
           args.out_stride = args.row_end - args.row_begin;
           work.down.kernel->multiply(args);
           for (std::size_t i = 0; i < args.tokens; ++i)

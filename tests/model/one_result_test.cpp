@@ -92,7 +92,7 @@ TEST_CASE("sequences in one pass, some in prefill and some in decode, get what e
   for (const char* name : {"models/deepseek_v3-grouped-yarn", "models/qwen3_moe", "models/deepseek_v3-int4"}) {
     const Model model = Model::open(golden_dir() / name);
     const Config& c = model.config();
-    for (const char* isa : {"scalar", "avx2", "avx512"}) {
+    for (const char* isa : {"scalar", "avx2", "avx512", "amx", "neon"}) {
       const kernels::Kernels* table = kernels::find_kernels(isa);
       if (!table) continue;
       CAPTURE(name);
