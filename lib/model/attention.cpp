@@ -109,16 +109,19 @@ class Attend {
         for (std::size_t head = 0; head < queries_.key_heads; ++head) {
           const std::size_t begin = (head * queries_.tokens + run.begin) * queries_.group;
           const std::size_t end = (head * queries_.tokens + run.end) * queries_.group;
-          for (std::size_t q = begin; q < end; q += block(end - begin))
-            tasks.push_back({head, q, std::min(end, q + block(end - begin)), segment, run.cache, run.path});
+          const std::size_t step = block(end - begin, segment_end - segment_begin);
+          for (std::size_t q = begin; q < end; q += step)
+            tasks.push_back({head, q, std::min(end, q + step), segment, run.cache, run.path});
         }
     return tasks;
   }
 
-  // Queries of a task: few enough that two tasks a thread come out where there is one segment only.
-  std::size_t block(std::size_t queries) const {
-    const std::size_t share = queries * queries_.key_heads * runs_.size() / (2 * pass_.pool.size());
-    return std::clamp<std::size_t>(share, 8, query_block);
+  // Queries of a task: few enough that two tasks a thread come out, but a tile of them at least, since each
+  // task widens the segment anew.
+  std::size_t block(std::size_t queries, std::size_t segments) const {
+    constexpr std::size_t tile = 16;
+    const std::size_t share = queries * queries_.key_heads * runs_.size() * segments / (2 * pass_.pool.size());
+    return std::clamp<std::size_t>((share + tile - 1) / tile * tile, tile, query_block);
   }
 
   // The first segment is attended in place.

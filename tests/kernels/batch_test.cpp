@@ -137,7 +137,8 @@ std::vector<Shape> some_shapes(std::size_t rows, std::size_t cols) {
 }
 
 TEST_CASE("batch: widths around tiles and blocks of columns") {
-  for (const std::size_t cols : {1, 31, 32, 33, 63, 96, 192, 255, 256, 257, 416, 512, 544, 576, 832, 1056, 2048, 2080, 2144}) {
+  for (const std::size_t cols :
+       {1, 31, 32, 33, 63, 96, 192, 255, 256, 257, 416, 512, 544, 576, 832, 1056, 2048, 2080, 2144}) {
     const auto x = random_floats(35 * cols, static_cast<unsigned>(cols));
     for (const Shape& shape : some_shapes(33, cols)) {
       const StoredMatrix m(shape, static_cast<unsigned>(cols));
