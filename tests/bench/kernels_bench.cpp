@@ -219,8 +219,7 @@ void transposed(benchmark::State& state, const Kernels* kernels, Format format, 
     }
     benchmark::ClobberMemory();
   }
-  state.counters["flops"] =
-      benchmark::Counter(2.0 * heads * rows * cols * tokens, benchmark::Counter::kIsIterationInvariantRate);
+  count_flops(state, 2.0 * heads * rows * cols * tokens);
 }
 
 // MLA: `queries` heads over one latent of 512 + 64 numbers, a context of range(1) positions.
@@ -264,8 +263,7 @@ void attention(benchmark::State& state, const Kernels* kernels, KvFormat format,
     benchmark::ClobberMemory();
   }
   state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations() * cache.size()));
-  state.counters["flops"] = benchmark::Counter(2.0 * queries * context * (k_dim + v_dim),
-                                               benchmark::Counter::kIsIterationInvariantRate);
+  count_flops(state, 2.0 * queries * context * (k_dim + v_dim));
 }
 
 void elementwise(benchmark::State& state, const Kernels* kernels, bool norm) {
