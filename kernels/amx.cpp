@@ -5,11 +5,10 @@
 // float32 sums run over k in ascending order. Weights are the left operand, so their tiles are rows of the
 // matrix as they come and only the activations, packed once for all rows, need pairs of k side by side.
 //
-// A block of rows and columns is widened into tiles that follow each other in memory: rows taken straight
-// from a mapping lie 4,096 bytes or a multiple apart, in one set of the first-level cache. Sums wait in
-// memory while the next block of columns takes its turn. That block is widened beside the products of this
-// one, a little after each step, because a tile product takes 16 cycles of its own unit and leaves the others
-// idle.
+// bf16 rows are tiles as they lie. Of other formats a block of rows and columns is widened into tiles that
+// follow each other in memory. Sums wait in memory while the next block of columns takes its turn. That block
+// is widened beside the products of this one, a little after each, because a tile product takes 16 cycles of
+// its own unit and leaves the others idle.
 #include "kernels/amx.h"
 
 #include "kernels/amx_tiles.h"
@@ -41,14 +40,6 @@ std::size_t slot_bytes(std::size_t cols) {
   return quotient_up(cols, tile_cols) * tile_bytes;
 }
 
-// Numbers [0, count) of 32 that begin at x.
-__m512i load_activations(const float* x, std::size_t count) {
-  const auto mask = static_cast<__mmask32>((std::uint64_t{1} << count) - 1);
-  const __m512 first = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), x);
-  const __m512 second = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask >> 16), x + 16);
-  return to_bf16(first, second);
-}
-
 void pack(const PackArgs& a) {
   for (std::size_t t = 0; t < a.tokens; t += tile_rows) {
     std::byte* slot = a.packed + t / tile_rows * slot_bytes(a.cols);
@@ -59,7 +50,7 @@ void pack(const PackArgs& a) {
       for (std::size_t i = 0; i < tile_rows; ++i) {
         const std::size_t row = i >= tokens ? 0 : a.x_rows ? a.x_rows[t + i] : t + i;
         const float* x = a.x + row * a.x_stride + c - a.col_begin;
-        rows[i] = load_activations(x, i < tokens ? cols : 0);
+        rows[i] = load_bf16(x, i < tokens ? cols : 0);
       }
       transpose_16x16(rows, rows);
       std::byte* tile = slot + c / tile_cols * tile_bytes;
@@ -67,8 +58,6 @@ void pack(const PackArgs& a) {
     }
   }
 }
-
-constexpr Packing packing = {.slot_tokens = tile_rows, .slot_bytes = slot_bytes, .pack = pack};
 
 // ---- Products.
 
@@ -483,7 +472,7 @@ void multiply_any(const MatmulArgs& a) {
       avx512_dot_kernels().widen_row[static_cast<std::size_t>(m.format)](m, row + r, row_floats);
       std::byte* tiles = scratch.widened + r * tile_row_bytes;
       for (std::size_t c = 0; c < m.cols; c += tile_cols, tiles += step_bytes) {
-        _mm512_store_si512(tiles, load_activations(row_floats + c, smaller(tile_cols, m.cols - c)));
+        _mm512_store_si512(tiles, load_bf16(row_floats + c, smaller(tile_cols, m.cols - c)));
       }
     }
     for (std::size_t t = 0; t < a.tokens; t += block_slots * tile_rows) {
@@ -671,8 +660,8 @@ void multiply(const MatmulArgs& a) {
 
 template <Format format>
 const Matmul& matmul_of(const Matrix& m) {
-  static constexpr Matmul blocks = {&packing, multiply<format>};
-  static constexpr Matmul any = {&packing, multiply_any};
+  static constexpr Matmul blocks = {&tile_packing, multiply<format>};
+  static constexpr Matmul any = {&tile_packing, multiply_any};
   return Widener<format>::suits(m) ? blocks : any;
 }
 
@@ -694,13 +683,44 @@ const Matmul& matmul(Path path, const Matrix& m) {
   }
 }
 
+// The tile unit at its most: four sums that do not wait for each other, since a product takes 52 cycles and
+// one can begin every 16.
+double peak(std::size_t rounds) {
+  // Numbers of both signs: a unit that multiplies zeros takes less power and may run faster.
+  alignas(64) std::uint16_t numbers[tile_bytes / 2];
+  for (std::size_t i = 0; i < tile_bytes / 2; ++i) {
+    numbers[i] = static_cast<std::uint16_t>(0x3f00 + i * 0x9e37 % 128 + (i * 0x9e37 / 128 % 2) * 0x8000);
+  }
+  configure_tiles();
+  load_tile<4>(numbers);
+  load_tile<5>(numbers);
+  load_tile<6>(numbers);
+  load_tile<7>(numbers);
+  zero_tile<0>();
+  zero_tile<1>();
+  zero_tile<2>();
+  zero_tile<3>();
+  for (std::size_t r = 0; r < rounds; ++r) {
+    multiply_tiles<0, 4, 6>();
+    multiply_tiles<1, 4, 7>();
+    multiply_tiles<2, 5, 6>();
+    multiply_tiles<3, 5, 7>();
+  }
+  release_tiles();
+  constexpr double products = 4;
+  constexpr double operations = 2.0 * tile_rows * tile_rows * tile_cols;
+  return static_cast<double>(rounds) * products * operations;
+}
+
 }  // namespace
+
+const Packing tile_packing = {.slot_tokens = tile_rows, .slot_bytes = slot_bytes, .pack = pack};
 
 const Kernels& amx_kernels() {
   static const Kernels table = [] {
     Kernels kernels = avx512_dot_kernels();
     kernels.name = "amx";
-    kernels.peak = amx_peak;
+    kernels.peak = peak;
     kernels.matmul = matmul;
     for (std::size_t f = 0; f < format_count; ++f)
       kernels.matmul_transposed[static_cast<std::size_t>(Path::batch)][f] = transposed_on_tiles[f];

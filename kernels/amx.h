@@ -5,6 +5,10 @@
 
 namespace baleen::kernels {
 
+// Rows of bf16 as a tile product's right operand: slots of 16 tokens, for each 32 columns a tile of pairs of
+// columns.
+extern const Packing tile_packing;
+
 void attention_on_tiles(const AttentionArgs&);
 // By Format.
 extern void (*const transposed_on_tiles[format_count])(const TransposedArgs&);

@@ -28,17 +28,10 @@ std::byte* bytes_of(float* p) {
 
 // [n, 32] bf16 of two rows of 16 floats: the first row's in the even places, as a tile of pairs wants them.
 __m512i interleave(__m512 first, __m512 second) {
-  const __m512i halves = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(second, first));
+  const __m512i halves = to_bf16(first, second);
   const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7,
                                          22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
   return _mm512_permutexvar_epi16(order, halves);
-}
-
-// The next 32 of n floats as bf16, zeros where there are fewer.
-__m512i rounded(const float* x, std::size_t n) {
-  const __m512 low = V::load(x, smaller(n, 16));
-  const __m512 high = n > 16 ? V::load(x + 16, smaller(n - 16, 16)) : _mm512_setzero_ps();
-  return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low));
 }
 
 // A row's 64 bytes in each of the tiles that hold it.
@@ -55,7 +48,8 @@ TileRow tile_row(std::byte* tiles, std::size_t row, std::size_t steps) {
 
 // n floats as bf16, then zeros up to whole tiles.
 void round_row(const float* x, std::size_t n, TileRow out) {
-  for (std::size_t c = 0; c < n; c += 32) _mm512_storeu_si512(out.at(c), rounded(x + c, n - c));
+  for (std::size_t c = 0; c < n; c += 32)
+    _mm512_storeu_si512(out.at(c), load_bf16(x + c, smaller(n - c, 32)));
 }
 
 void clear_row(std::size_t n, TileRow out) {
@@ -233,23 +227,6 @@ bool fill_segment(const AttentionArgs& a, const Segment& s) {
   return _mm512_cmpge_epu16_mask(largest, _mm512_set1_epi16(infinity)) == 0;
 }
 
-// Queries [q, q + count) as tiles of pairs of columns, zeros for the missing ones.
-void pack_queries(const AttentionArgs& a, const Segment& s, std::size_t q, std::size_t count) {
-  for (std::size_t tile = 0; tile * 16 < count; ++tile) {
-    std::byte* out = s.queries + tile * s.key_steps * tile_bytes;
-    for (std::size_t c = 0; c < a.k_dim; c += 32, out += tile_bytes) {
-      __m512i rows[16];
-      for (std::size_t i = 0; i < 16; ++i) {
-        const std::size_t query = q + tile * 16 + i;
-        rows[i] =
-            query < q + count ? rounded(a.q + query * a.q_stride + c, a.k_dim - c) : _mm512_setzero_si512();
-      }
-      transpose_16x16(rows, rows);
-      for (std::size_t i = 0; i < 16; ++i) _mm512_storeu_si512(out + i * 64, rows[i]);
-    }
-  }
-}
-
 // Scores of 16 queries to their softmax's weights: weights[query][position] in bf16. The sum is of the
 // rounded weights, those that will be multiplied.
 void soften_tile(const AttentionArgs& a, const Segment& s, std::size_t q, std::size_t count,
@@ -318,7 +295,12 @@ void attend_segment(const AttentionArgs& a) {
   }
   for (std::size_t q = 0; q < a.queries; q += query_block) {
     const std::size_t count = smaller(query_block, a.queries - q);
-    pack_queries(a, s, q, count);
+    tile_packing.pack({.x = a.q + q * a.q_stride,
+                       .x_stride = a.q_stride,
+                       .tokens = count,
+                       .cols = a.k_dim,
+                       .col_end = a.k_dim,
+                       .packed = s.queries});
     for (std::size_t p = 0; p < s.positions; p += 32) {
       multiply_block(s.keys + p / 16 * s.key_steps * tile_bytes, s.queries, s.key_steps,
                      s.scores + p * query_block, query_block, true, count > 16);

@@ -66,6 +66,14 @@ inline __m512i to_bf16(__m512 first, __m512 second) {
   return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(second, first));
 }
 
+// Numbers [0, count) of 32 that begin at x, zeros behind.
+inline __m512i load_bf16(const float* x, std::size_t count) {
+  const auto mask = static_cast<__mmask32>((std::uint64_t{1} << count) - 1);
+  const __m512 first = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), x);
+  const __m512 second = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask >> 16), x + 16);
+  return to_bf16(first, second);
+}
+
 // out[j] lane i = rows[i] lane j: blocks of 2 x 2, of 4 x 4, then the four lanes of 128 bits. out may be
 // rows.
 [[gnu::always_inline]] inline void transpose_16x16(const __m512i* rows, __m512i* out) {

@@ -15,9 +15,6 @@ const Kernels& neon_kernels();
 const Kernels& neon_dotprod_kernels();
 const Kernels& neon_bf16_kernels();
 
-// Kernels::peak of the tile unit, for the table that has one.
-double amx_peak(std::size_t rounds);
-
 // Widened rows of a matrix that a matmul holds in scratch at a time, for the largest instruction set.
 inline constexpr std::size_t scratch_rows = 16;
 // Floats that a row in scratch is padded to: the widest vector there is, and a cache line.
