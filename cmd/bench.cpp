@@ -1,6 +1,5 @@
 // baleen bench: speeds beside what the machine could do, the quality of predictions, and what tokens cost.
 #include <algorithm>
-#include <chrono>
 #include <filesystem>
 #include <optional>
 #include <span>
@@ -15,6 +14,7 @@
 #include "bench/shapes.h"
 #include "bench/speed.h"
 #include "checkpoint/files.h"
+#include "clock.h"
 #include "cmd/bench_cost.h"
 #include "cmd/bench_options.h"
 #include "cmd/bench_quality.h"
@@ -39,17 +39,12 @@ namespace baleen::cmd {
 namespace {
 
 namespace fs = std::filesystem;
-using Clock = std::chrono::steady_clock;
 using Format = BenchOptions::Format;
 
 constexpr std::size_t largest_config = std::size_t{16} << 20U;
 constexpr std::size_t largest_text = std::size_t{256} << 20U;
 // What random weights leave of the memory: room for activations and for everybody else.
 constexpr std::uint64_t memory_reserve = std::uint64_t{1536} << 20U;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 void warn(const BenchOptions& options, const std::string& text) {
   if (!options.quiet) write_message("baleen bench: " + text + "\n");
@@ -101,16 +96,6 @@ void check_combinations(const BenchOptions& o) {
   if (tabular && (o.text || o.cost_per_hour)) {
     throw UsageError("--csv and --markdown hold speeds alone; there is --json");
   }
-}
-
-Progress::Mode progress_mode(const BenchOptions& options) {
-  if (options.quiet) return Progress::Mode::off;
-  if (is_terminal(2)) return Progress::Mode::terminal;
-  return options.progress ? Progress::Mode::lines : Progress::Mode::off;
-}
-
-kernels::KvFormat kv_format(const BenchOptions& options) {
-  return options.kv_format.value_or(kernels::KvFormat::f32);
 }
 
 // ---- Cost.
@@ -250,7 +235,7 @@ Extrapolation count_layers(const ModelShape& all, const ModelShape& part) {
 
 // `cached` tokens of KV cache need room too.
 Subject make_subject(const BenchOptions& o, const ModelShape& shape, std::size_t cached, ThreadPool& pool) {
-  const std::uint64_t taken = memory_reserve + kv_cache_bytes(shape.config, kv_format(o), cached);
+  const std::uint64_t taken = memory_reserve + kv_cache_bytes(shape.config, o.kv_format, cached);
   const std::uint64_t available = available_memory();
   const LayerChoice choice =
       choose_layers(shape, available > taken ? available - taken : 0, o.layers.value_or(0));
@@ -295,7 +280,7 @@ SpeedReport describe(const BenchOptions& o, const Subject& subject, const std::s
           .active_parameters = subject.size.active_parameters,
           .weight_bytes = subject.size.bytes,
           .routed_experts = subject.model.config().n_routed_experts,
-          .kv_type = std::string(kv_format_name(kv_format(o))),
+          .kv_type = std::string(kv_format_name(o.kv_format)),
           .seed = o.seed,
           .extrapolation = subject.extrapolation,
           .bandwidth = {},
@@ -327,7 +312,7 @@ void measure(const BenchOptions& o, const Subject& subject, const kernels::Kerne
              std::span<const SpeedTest> tests, MachineLimits& limits, SpeedReport& report) {
   SpeedBench bench(subject.model, pool,
                    {.kernels = &kernels,
-                    .kv_format = kv_format(o),
+                    .kv_format = o.kv_format,
                     .seed = o.seed,
                     .repetitions = o.repetitions,
                     .layer_counts = subject.layer_counts,
@@ -408,7 +393,7 @@ int run_speed(const BenchOptions& o, const std::string& command_line) {
   const Config& config = shape ? shape->config : subject->model.config();
   const std::vector<SpeedTest> tests = choose_tests(o, config.max_position_embeddings);
   const std::size_t cached = cached_tokens(tests);
-  if (subject) check_kv_memory(config, kv_format(o), cached);
+  if (subject) check_kv_memory(config, o.kv_format, cached);
   ThreadPool pool(o.threads.value_or(default_thread_count()));
 
   int signal = 0;
@@ -489,7 +474,7 @@ int run_quality(const BenchOptions& o) {
                 std::to_string(model.config().vocab_size));
   }
   const std::size_t window = choose_window(o, model, ids.size());
-  check_kv_memory(model.config(), kv_format(o), window);
+  check_kv_memory(model.config(), o.kv_format, window);
 
   ThreadPool pool(o.threads.value_or(default_thread_count()));
   round_head_if_asked(o, model, pool, kernels);
@@ -502,7 +487,7 @@ int run_quality(const BenchOptions& o) {
     try {
       predictions = predict_text(
           model, reference ? &*reference : nullptr, ids, pool,
-          {.kernels = &kernels, .kv_format = kv_format(o), .window = window, .cancel = SignalFlag::cancel()},
+          {.kernels = &kernels, .kv_format = o.kv_format, .window = window, .cancel = SignalFlag::cancel()},
           [&](std::size_t done) { progress.update(done, seconds_since(start)); });
     } catch (const Cancelled&) {
       signal = SignalFlag::signal();
@@ -516,7 +501,7 @@ int run_quality(const BenchOptions& o) {
                              .reference = o.reference ? o.reference->string() : "",
                              .text = *o.text,
                              .kernels = describe_kernels(kernels),
-                             .kv_type = std::string(kv_format_name(kv_format(o))),
+                             .kv_type = std::string(kv_format_name(o.kv_format)),
                              .tokens = ids.size(),
                              .window = window,
                              .predictions = predictions};

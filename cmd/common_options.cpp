@@ -174,6 +174,12 @@ std::vector<Option> not_in_this_version(std::vector<Option> options) {
   return options;
 }
 
+Progress::Mode progress_mode(const CommonOptions& options) {
+  if (options.quiet) return Progress::Mode::off;
+  if (is_terminal(2)) return Progress::Mode::terminal;
+  return options.progress ? Progress::Mode::lines : Progress::Mode::off;
+}
+
 bool print_help_or_version(const CommonOptions& options, const Command& command) {
   const Style style(1, options.color);
   if (options.help == CommonOptions::Help::full) write_output(full_help(command, style));

@@ -14,6 +14,7 @@
 #include "cmd/terminal.h"
 #include "error.h"
 #include "kernels/kernels.h"
+#include "report/progress.h"
 
 namespace baleen::cmd {
 
@@ -21,7 +22,8 @@ struct CommonOptions {
   std::optional<std::filesystem::path> model;
   std::optional<std::size_t> threads;
   std::string isa = "auto";
-  std::optional<kernels::KvFormat> kv_format;
+  // Exact unless asked for less: a bf16 cache moves logits enough to reroute tokens whose experts nearly tied.
+  kernels::KvFormat kv_format = kernels::KvFormat::f32;
   bool lm_head_int8 = false;
 
   bool verbose = false;
@@ -37,6 +39,9 @@ struct CommonOptions {
 Option model_option(CommonOptions& target);                  // -m
 std::vector<Option> machine_options(CommonOptions& target);  // -t, --isa, --kv-type, --lm-head
 std::vector<Option> message_options(CommonOptions& target);  // -v, -q, --progress, --color, -h, --help, --version
+
+// Where progress goes by these options and by what standard error is.
+Progress::Mode progress_mode(const CommonOptions& options);
 
 // Marks options that only later versions have: asking for one is answered plainly, never ignored.
 std::vector<Option> not_in_this_version(std::vector<Option> options);

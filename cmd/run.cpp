@@ -1,5 +1,4 @@
 // baleen run: from a prompt to streamed text.
-#include <chrono>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -11,6 +10,7 @@
 
 #include "checkpoint/files.h"
 #include "checkpoint/generation_config.h"
+#include "clock.h"
 #include "cmd/commands.h"
 #include "cmd/inspect.h"
 #include "cmd/kernel_choice.h"
@@ -36,11 +36,6 @@ namespace baleen::cmd {
 namespace {
 
 namespace fs = std::filesystem;
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 void check_combinations(const RunOptions& options) {
   if (options.json && !options.inspect) {
@@ -115,11 +110,6 @@ std::size_t context_limit(const RunOptions& options, const Config& config) {
   return *options.context;
 }
 
-// Exact unless asked for less: a bf16 cache moves logits enough to reroute tokens whose experts nearly tied.
-kernels::KvFormat kv_format(const RunOptions& options) {
-  return options.kv_format.value_or(kernels::KvFormat::f32);
-}
-
 // What a run is made of, once everything is read and checked.
 struct Job {
   const RunOptions& options;
@@ -129,7 +119,6 @@ struct Job {
   const kernels::Kernels& kernels;
   GenerateOptions generate;
   std::size_t context;  // prompt and new tokens at most
-  kernels::KvFormat kv_format;
   double load_seconds;
   double tokenize_seconds;
 };
@@ -146,13 +135,13 @@ void check_memory(const Job& job) {
   // With -n -1 the context is room, not a need: only the prompt must fit for certain.
   const bool open_ended = !job.options.max_new_tokens;
   const std::size_t tokens = open_ended ? job.prompt.ids.size() : tokens_needed(job);
-  const std::uint64_t kv_bytes = saturating_product(tokens, job.model.kv_bytes_per_token(job.kv_format));
+  const std::uint64_t kv_bytes = saturating_product(tokens, job.model.kv_bytes_per_token(job.options.kv_format));
   if (kv_bytes > memory->available) {
     throw Error("the KV cache of " + std::to_string(tokens) + " tokens takes " + format_bytes(kv_bytes) +
                 ", this machine has " + format_bytes(memory->available) +
                 " available\na smaller -n or --ctx, or --kv-type int8, takes less");
   }
-  const std::uint64_t most = saturating_product(tokens_needed(job), job.model.kv_bytes_per_token(job.kv_format));
+  const std::uint64_t most = saturating_product(tokens_needed(job), job.model.kv_bytes_per_token(job.options.kv_format));
   if (most > memory->available && !job.options.quiet) {
     write_message("baleen run: a KV cache for the whole context would take " + format_bytes(most) + " of the " +
                   format_bytes(memory->available) + " available: a smaller --ctx bounds it\n");
@@ -187,8 +176,8 @@ void describe_job(const Job& job, const fs::path& folder, std::size_t threads) {
                 format_count(parameters) + " parameters, " + format_count(active) + " active, " +
                 format_bytes(model.checkpoint().bytes()) + "\nkernels   " + describe_kernels(job.kernels) +
                 ", " + std::to_string(threads) + " threads\n" + "KV cache  " +
-                std::string(kv_format_name(job.kv_format)) + ", " + std::to_string(tokens_needed(job)) +
-                " tokens, " + format_bytes(saturating_product(tokens_needed(job), model.kv_bytes_per_token(job.kv_format))) +
+                std::string(kv_format_name(job.options.kv_format)) + ", " + std::to_string(tokens_needed(job)) +
+                " tokens, " + format_bytes(saturating_product(tokens_needed(job), model.kv_bytes_per_token(job.options.kv_format))) +
                 "\n" + "sampling  " + describe_sampling(job.generate.sampling) + "\n");
 }
 
@@ -206,12 +195,10 @@ void describe_times(const Job& job, const GenerateTimes& times) {
                 phase("decode", times.decoded_tokens, times.decode_seconds) + "\n");
 }
 
-Progress::Mode progress_mode(const RunOptions& options) {
-  // Lines of the prompt's log-probabilities on the same terminal would be written over.
+// Lines of the prompt's log-probabilities on the same terminal would be written over.
+Progress::Mode prefill_progress_mode(const RunOptions& options) {
   const bool shares_terminal = options.echo && options.logprobs && is_terminal(1);
-  if (options.quiet || shares_terminal) return Progress::Mode::off;
-  if (is_terminal(2)) return Progress::Mode::terminal;
-  return options.progress ? Progress::Mode::lines : Progress::Mode::off;
+  return shares_terminal ? Progress::Mode::off : progress_mode(options);
 }
 
 // Moves the progress of the prompt layer by layer: a chunk of it may take minutes.
@@ -244,7 +231,7 @@ class PrefillProgress {
 
 void generate_and_print(const Job& job, Session& session) {
   const std::unique_ptr<Printer> printer = make_printer(job.options, job.prompt, job.tokenizer);
-  Progress progress(progress_mode(job.options), "prefill", job.prompt.ids.size(), "tokens", write_message);
+  Progress progress(prefill_progress_mode(job.options), "prefill", job.prompt.ids.size(), "tokens", write_message);
   Generation generation(job.prompt.ids, job.generate, job.tokenizer, job.model.config().vocab_size,
                         job.context,
                         {.token =
@@ -270,7 +257,7 @@ int run_job(const Job& job, const fs::path& folder) {
     const SignalFlag flag;
     Session session(job.model, pool,
                     {.context = tokens_needed(job),
-                     .kv_format = job.kv_format,
+                     .kv_format = job.options.kv_format,
                      .kernels = &job.kernels,
                      .cancel = SignalFlag::cancel()});
     generate_and_print(job, session);
@@ -288,7 +275,7 @@ int run_model(const RunOptions& options, const fs::path& folder, const std::opti
   const std::size_t context = context_limit(options, model.config());
   const double load_seconds = seconds_since(load_start);
   if (options.inspect) {
-    print_inspection(model, folder, context, kv_format(options), options.json, Style(1, options.color));
+    print_inspection(model, folder, context, options.kv_format, options.json, Style(1, options.color));
     return 0;
   }
   const Tokenizer* const words = tokenizer ? &*tokenizer : nullptr;
@@ -306,7 +293,6 @@ int run_model(const RunOptions& options, const fs::path& folder, const std::opti
                        .prompt_logprobs = options.echo,
                        .sampling = choose_sampling(options, defaults)},
           .context = context,
-          .kv_format = kv_format(options),
           .load_seconds = load_seconds,
           .tokenize_seconds = prompt.tokenize_seconds};
   if (!options.ignore_eos) job.generate.end_tokens = end_tokens(defaults, model.config(), words);

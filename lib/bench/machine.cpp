@@ -1,8 +1,8 @@
 #include "bench/machine.h"
+#include "clock.h"
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstring>
 #include <fstream>
 
@@ -10,7 +10,6 @@ namespace baleen {
 namespace {
 
 namespace fs = std::filesystem;
-using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t mebibyte = std::size_t{1} << 20;
 constexpr std::size_t passes = 3;  // of a sample; their median counts
@@ -19,10 +18,6 @@ constexpr std::size_t passes = 3;  // of a sample; their median counts
 constexpr std::size_t block_bytes = 8 * mebibyte;
 constexpr std::size_t streams = 4;
 constexpr std::size_t prefetch_distance = 1024;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 // The exclusive or of all words: whoever wants it has read every byte.
 std::uint64_t read_block(const std::byte* block) {

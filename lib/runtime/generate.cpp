@@ -1,19 +1,14 @@
 #include "runtime/generate.h"
 
 #include <algorithm>
-#include <chrono>
 #include <utility>
 
+#include "clock.h"
 #include "error.h"
 
 namespace baleen {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 }  // namespace
 
