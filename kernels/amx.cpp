@@ -310,14 +310,14 @@ class Widener<Format::fp8_e4m3> {
   Tables tables_[block_cols / chunk_cols];
 };
 
-// The scales of a row's columns, one for each step.
-class StepScales {
+// A row in groups, and the scales of its columns, one for each step: what integer formats share.
+class ScaledRow {
  public:
   static bool suits(const Matrix& m) {
     return m.cols % chunk_cols == 0 && m.scales && m.block_rows == 1 && !m.zeros && !m.group_index &&
            m.block_cols % tile_cols == 0;
   }
-  explicit StepScales(const Matrix& m) : m_(m) {}
+  explicit ScaledRow(const Matrix& m) : m_(m) {}
   void columns(std::size_t begin, std::size_t end) {
     begin_ = begin;
     vectors_ = 0;
@@ -333,6 +333,7 @@ class StepScales {
     }
   }
   void row(std::size_t row) {
+    values_ = m_.values + row * m_.row_bytes;
     const std::byte* scales = m_.scales + row * m_.scale_cols * scale_bytes(m_.scale_format);
     for (std::size_t i = 0; i < vectors_; ++i) {
       const Vector& v = vector_[i];
@@ -341,8 +342,11 @@ class StepScales {
       _mm512_store_ps(scales_ + 16 * i, _mm512_permutexvar_ps(v.of_step, stored));
     }
   }
+
+ protected:
+  const std::byte* values() const { return values_; }
   // From column c on.
-  const float* at(std::size_t c) const { return scales_ + (c - begin_) / tile_cols; }
+  const float* scales_at(std::size_t c) const { return scales_ + (c - begin_) / tile_cols; }
 
  private:
   struct Vector {  // the groups of 16 steps
@@ -351,6 +355,7 @@ class StepScales {
     __m512i of_step;
   };
   const Matrix& m_;
+  const std::byte* values_ = nullptr;
   std::size_t begin_ = 0;
   std::size_t vectors_ = 0;
   Vector vector_[block_steps / 16];
@@ -359,58 +364,41 @@ class StepScales {
 static_assert(block_steps % 16 == 0);
 
 template <>
-class Widener<Format::int8> {
+class Widener<Format::int8> : public ScaledRow {
  public:
   static constexpr std::size_t value_bits = 8;
-  static bool suits(const Matrix& m) { return StepScales::suits(m); }
-  explicit Widener(const Matrix& m) : m_(m), scales_(m) {}
-  void columns(std::size_t begin, std::size_t end) { scales_.columns(begin, end); }
-  void row(std::size_t row) {
-    values_ = m_.values + row * m_.row_bytes;
-    scales_.row(row);
-  }
+  using ScaledRow::ScaledRow;
   void chunk(std::size_t c, std::byte* tiles) const {
     for (std::size_t step = 0; step < 2; ++step) {
-      const __m512 scale = _mm512_set1_ps(scales_.at(c)[step]);
+      const __m512 scale = _mm512_set1_ps(scales_at(c)[step]);
       const __m512 offset = _mm512_mul_ps(scale, _mm512_set1_ps(-128));
       const auto widen = [&](const std::byte* at) {
         const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
         return _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(codes)), scale, offset);
       };
-      const std::byte* values = values_ + c + step * tile_cols;
-      _mm512_store_si512(tiles + step * step_bytes, to_bf16(widen(values), widen(values + 16)));
+      const std::byte* from = values() + c + step * tile_cols;
+      _mm512_store_si512(tiles + step * step_bytes, to_bf16(widen(from), widen(from + 16)));
     }
   }
-
- private:
-  const Matrix& m_;
-  StepScales scales_;
-  const std::byte* values_ = nullptr;
 };
 
 // The 16 weights of a group are a table that codes are looked up in, two groups to a register.
 template <>
-class Widener<Format::int4> {
+class Widener<Format::int4> : public ScaledRow {
  public:
   static constexpr std::size_t value_bits = 4;
-  static bool suits(const Matrix& m) { return StepScales::suits(m); }
-  explicit Widener(const Matrix& m) : m_(m), scales_(m) {}
-  void columns(std::size_t begin, std::size_t end) { scales_.columns(begin, end); }
-  void row(std::size_t row) {
-    values_ = m_.values + row * m_.row_bytes;
-    scales_.row(row);
-  }
+  using ScaledRow::ScaledRow;
   void chunk(std::size_t c, std::byte* tiles) const {
     const __m512 codes = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
     const __m512i low_bits = _mm512_set1_epi16(15);
     const __m512i second_group = _mm512_set1_epi16(16);
-    const float* scale = scales_.at(c);
+    const float* scale = scales_at(c);
     const __m512i weights = to_bf16(_mm512_mul_ps(codes, _mm512_set1_ps(scale[0])),
                                     _mm512_mul_ps(codes, _mm512_set1_ps(scale[1])));
-    const __m512i first = _mm512_and_si512(nibbles(values_ + c / 2), low_bits);
+    const __m512i first = _mm512_and_si512(nibbles(values() + c / 2), low_bits);
     // (nibbles & low_bits) | second_group
     const __m512i second =
-        _mm512_ternarylogic_epi64(nibbles(values_ + c / 2 + 16), low_bits, second_group, 0xea);
+        _mm512_ternarylogic_epi64(nibbles(values() + c / 2 + 16), low_bits, second_group, 0xea);
     _mm512_store_si512(tiles, _mm512_permutexvar_epi16(first, weights));
     _mm512_store_si512(tiles + step_bytes, _mm512_permutexvar_epi16(second, weights));
   }
@@ -425,10 +413,6 @@ class Widener<Format::int4> {
         0x08080808, 0x09090909, 0x0a0a0a0a, 0x0b0b0b0b, 0x0c0c0c0c, 0x0d0d0d0d, 0x0e0e0e0e, 0x0f0f0f0f);
     return _mm512_srlv_epi16(_mm512_shuffle_epi8(bytes, twice), _mm512_set1_epi32(4 << 16));
   }
-
-  const Matrix& m_;
-  StepScales scales_;
-  const std::byte* values_ = nullptr;
 };
 
 // ---- A matrix.
