@@ -190,6 +190,11 @@ struct Avx2 {
   }
 
   template <Format format>
+  static void put(float* chunk, std::size_t c, const Halves& columns) {
+    put_apart<16>(chunk, c, columns);
+  }
+
+  template <Format format>
   static void widen(I w, F* out) {
     static_assert(format == Format::bf16);
     out[0] = _mm256_castsi256_ps(_mm256_slli_epi32(w, 16));

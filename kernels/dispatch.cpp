@@ -71,9 +71,10 @@ bool has_avx512() {
   return has_avx2() && has_all(saved_state(), 0xe6) && has_all(cpuid(7).ebx, f | dq | bw | vl);
 }
 
-bool has_avx512_vnni() {
+bool has_avx512_dot() {
+  constexpr unsigned vbmi = 1u << 1;
   constexpr unsigned vnni = 1u << 11;
-  return has_avx512() && has_all(cpuid(7).ecx, vnni);
+  return has_avx512() && has_all(cpuid(7).ecx, vbmi | vnni);
 }
 
 // Linux gives a process the tiles' 8 KB of state for each thread only if it asks for it: arch_prctl's
@@ -90,11 +91,10 @@ bool may_use_tiles() {
 
 bool has_amx() {
   constexpr std::uint64_t tile_state = 3u << 17;  // configuration and data
-  constexpr unsigned vbmi = 1u << 1;
   constexpr unsigned amx_bf16 = 1u << 22;
   constexpr unsigned amx_tile = 1u << 24;
   constexpr unsigned avx512_bf16 = 1u << 5;
-  return has_avx512_vnni() && has_all(saved_state(), tile_state) && has_all(cpuid(7).ecx, vbmi) &&
+  return has_avx512_dot() && has_all(saved_state(), tile_state) &&
          has_all(cpuid(7).edx, amx_bf16 | amx_tile) && has_all(cpuid(7, 1).eax, avx512_bf16) &&
          may_use_tiles();
 }
@@ -126,7 +126,8 @@ std::span<const Table> tables() {
 #if defined(__x86_64__)
     {amx_kernels, "amx", has_amx(),
      "amx_tile amx_bf16 avx512f avx512bw avx512dq avx512vl avx512_vnni avx512_bf16 avx512_vbmi"},
-    {avx512_dot_kernels, "avx512", has_avx512_vnni(), "avx512f avx512bw avx512dq avx512vl avx512_vnni"},
+    {avx512_dot_kernels, "avx512", has_avx512_dot(),
+     "avx512f avx512bw avx512dq avx512vl avx512_vnni avx512_vbmi"},
     {avx512_kernels, "avx512", has_avx512(), "avx512f avx512bw avx512dq avx512vl"},
     {avx2_kernels, "avx2", has_avx2(), "avx2 fma f16c"},
 #elif defined(__aarch64__)

@@ -6,6 +6,7 @@
 
 #include <string_view>
 
+#include "kernels/simd/pack.h"
 #include "kernels/simd/rows.h"
 
 namespace baleen::kernels {
@@ -175,52 +176,33 @@ struct Avx512 {
     return _mm512_permutexvar_ps(_mm512_loadu_si512(index), v);
   }
 
-  // A value stays in its own 32 bits: the even column's bf16 moves up, the odd one's is there already.
-  // fp8: exponent and mantissa to bits 20 to 26 and the sign to bit 31, the exponent's upper bits such that a
-  // normal number becomes 2^-8 of itself. Subnormal ones and NaN do not come right: see all_normal.
+  // Even columns in order, then odd ones.
+  // bf16: a value stays in its own 32 bits; the even column's moves up, the odd one's is there already.
+  // fp8: by way of f16, as fp8_to_f16 does it; but NaN does not come right: see any_nan.
   template <Format format>
   static void widen(I w, F* out) {
     if constexpr (format == Format::bf16) {
       out[0] = _mm512_castsi512_ps(_mm512_slli_epi32(w, 16));
       out[1] = _mm512_castsi512_ps(_mm512_and_si512(w, _mm512_set1_epi32(static_cast<int>(0xffff0000u))));
     } else {
-      const auto number = [](I v) {
-        const I kept = _mm512_set1_epi32(static_cast<int>(0x87f00000u));
-        constexpr int a_and_b_or_c = 0xea;
-        return _mm512_castsi512_ps(
-            _mm512_ternarylogic_epi32(v, kept, _mm512_set1_epi32(0x38000000), a_and_b_or_c));
+      const auto numbers = [](I high_bytes, F* two) {
+        const I f16 = _mm512_and_si512(_mm512_srai_epi16(high_bytes, 1), _mm512_set1_epi16(~0x407f));
+        two[0] = _mm512_cvtph_ps(_mm512_castsi512_si256(f16));
+        two[1] = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(f16, 1));
       };
-      const I odd = _mm512_srai_epi16(w, 4);
-      const I even = _mm512_srai_epi16(_mm512_slli_epi16(w, 8), 4);
-      out[0] = number(_mm512_slli_epi32(even, 16));
-      out[1] = number(_mm512_slli_epi32(odd, 16));
-      out[2] = number(even);
-      out[3] = number(odd);
+      numbers(_mm512_slli_epi16(w, 8), out);
+      numbers(w, out + 2);
     }
   }
 
-  // Whether `widen` is right for all fp8 codes of R vectors. Codes plus 1 have bits 4 to 6 clear for zeros,
-  // subnormal numbers and NaN; also for most numbers with the smallest exponent, which are few.
-  template <std::size_t R>
-  static bool all_normal(const I* w) {
-    __mmask64 normal = ~std::uint64_t{0};
-    for (std::size_t r = 0; r < R; ++r) {
-      const I next = _mm512_add_epi8(w[r], _mm512_set1_epi8(1));
-      normal = _mm512_mask_test_epi8_mask(normal, next, _mm512_set1_epi8(0x70));
-    }
-    return normal == ~std::uint64_t{0};
+  template <Format format>
+  static void put(float* chunk, std::size_t c, const Halves& columns) {
+    put_apart<format == Format::bf16 ? 32 : 64>(chunk, c, columns);
   }
 
-  // The same as widen for all fp8 codes, slower.
-  static void widen_any(I w, F* out) {
-    for (int p = 0; p < 4; p += 2) {
-      const __m128i first = _mm512_cvtepi32_epi8(_mm512_srl_epi32(w, _mm_cvtsi32_si128(8 * p)));
-      const __m128i second = _mm512_cvtepi32_epi8(_mm512_srl_epi32(w, _mm_cvtsi32_si128(8 * p + 8)));
-      const __m512i f16 = fp8_to_f16(_mm256_set_m128i(second, first));
-      out[p] = _mm512_cvtph_ps(_mm512_castsi512_si256(f16));
-      out[p + 1] = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(f16, 1));
-    }
-  }
+  // `seen` becomes the larger of the codes by magnitude, shifted left by a bit.
+  static void note(I w, I& seen) { seen = _mm512_max_epu8(seen, _mm512_add_epi8(w, w)); }
+  static bool any_nan(I seen) { return _mm512_cmpeq_epi8_mask(seen, _mm512_set1_epi8(~1)) != 0; }
 
   // Codes as numbers that a dot product takes: even and odd columns apart, int8 as 16 bits, int4 as 8.
   template <Format format>

@@ -35,33 +35,11 @@ inline Halves deinterleave(__m256 a, __m256 b) {
   return {in_order(_mm256_shuffle_ps(a, b, 0x88)), in_order(_mm256_shuffle_ps(a, b, 0xdd))};
 }
 
-// Columns c to c + 31 into a row of chunks [parts][lanes], where number l of part p is column l * parts + p.
-// Chunks from `end` on do not exist.
-template <std::size_t parts, std::size_t lanes>
-void pack_parts(const float* x, float* row, std::size_t c, std::size_t end) {
-  constexpr std::size_t chunk = parts * lanes;
-  __m256 v[4];
-  for (std::size_t i = 0; i < 4; ++i) v[i] = _mm256_loadu_ps(x + 8 * i);
-  Halves low = deinterleave(v[0], v[1]);
-  Halves high = deinterleave(v[2], v[3]);
-  const auto store = [&](std::size_t column, std::size_t part, __m256 numbers) {
-    if (column >= end) return;
-    _mm256_storeu_ps(row + column / chunk * chunk + part * lanes + column % chunk / parts, numbers);
-  };
-  if constexpr (parts == 2) {
-    store(c, 0, low.even);
-    store(c, 1, low.odd);
-    store(c + 16, 0, high.even);
-    store(c + 16, 1, high.odd);
-  } else {
-    static_assert(parts == 4);
-    const Halves even = deinterleave(low.even, high.even);
-    const Halves odd = deinterleave(low.odd, high.odd);
-    store(c, 0, even.even);
-    store(c, 1, odd.even);
-    store(c, 2, even.odd);
-    store(c, 3, odd.odd);
-  }
+// Columns [c, c + 16) of a chunk, into a chunk of its even columns and then its odd ones.
+template <std::size_t chunk_cols>
+void put_apart(float* chunk, std::size_t c, const Halves& columns) {
+  _mm256_storeu_ps(chunk + c / 2, columns.even);
+  _mm256_storeu_ps(chunk + chunk_cols / 2 + c / 2, columns.odd);
 }
 
 // 32 numbers as int16, in order, and their scale.
