@@ -437,10 +437,12 @@ void check_same_tokenizer(const fs::path& folder, const fs::path& reference, con
                 " tokens, " + folder.string() + " has " + std::to_string(model.config().vocab_size) +
                 "; --kl compares models of the same tokenizer");
   }
-  const fs::path file = reference / "tokenizer.json";
-  if (!path_exists(file)) return;
-  if (read_small_file(file, largest_text) != read_small_file(folder / "tokenizer.json", largest_text)) {
-    throw Error(file.string() + ": not the tokenizer.json of " + folder.string() +
+  const auto file = Tokenizer::file_in(reference);
+  if (!file) return;
+  const std::string name = file->filename().string();
+  if (!path_exists(folder / name) ||
+      read_small_file(*file, largest_text) != read_small_file(folder / name, largest_text)) {
+    throw Error(file->string() + ": not the " + name + " of " + folder.string() +
                 "; --kl compares models of the same tokenizer");
   }
 }

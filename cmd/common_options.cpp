@@ -39,7 +39,8 @@ Option model_option(CommonOptions& o) {
           .brief = "model folder (else $BALEEN_MODEL, else the bundled one)",
           .text =
               "The model: a folder as published on Hugging Face, with config.json, *.safetensors and "
-              "tokenizer.json. Without this option and $BALEEN_MODEL it is the model that comes with baleen.",
+              "tokenizer.json (or tiktoken.model). Without this option and $BALEEN_MODEL it is the model "
+              "that comes with baleen.",
           .env = "BALEEN_MODEL",
           .set = [&o](std::string_view value) { o.model = check_folder(parse_path(value)); }};
 }

@@ -57,10 +57,11 @@ bool has_chat_template(const fs::path& folder, const Tokenizer& tokenizer) {
 
 // With --ids alone a folder needs no tokenizer; if there is one it still tells the end token.
 std::optional<Tokenizer> open_tokenizer(const RunOptions& options, const fs::path& folder) {
-  if (!path_exists(folder / "tokenizer.json")) {
+  if (!Tokenizer::file_in(folder)) {
     if (!needs_tokenizer(options)) return {};
-    throw Error((folder / "tokenizer.json").string() +
-                ": no such file; without a tokenizer a model can only go from --ids to ids");
+    throw Error(
+        (folder / "tokenizer.json").string() +
+        ": no such file, nor tiktoken.model; without a tokenizer a model can only go from --ids to ids");
   }
   std::optional<Tokenizer> tokenizer(Tokenizer::open(folder));
   if (has_chat_template(folder, *tokenizer) && !options.raw && !options.ids) {

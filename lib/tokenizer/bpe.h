@@ -1,5 +1,6 @@
 // Byte-pair encoding of one word (a piece of the pre-tokenized text) into token ids, as models/bpe of the
-// tokenizers library does it. Owns the merge table; the vocabulary is the tokenizer's.
+// tokenizers library does it; and tiktoken, if every pair that makes a token is a merge of that token's rank.
+// Owns the vocabulary and the merge table.
 #pragma once
 
 #include <array>

@@ -151,6 +151,37 @@ void split_whitespace(Words& words) {
   });
 }
 
+// White space as Python's str.isspace has it: the four separators in front of the space, too.
+bool is_python_space(char32_t c) {
+  return unicode::is_space(c) || (c >= 0x1C && c <= 0x1F);
+}
+
+// A run is counted from the last boundary or the last change between white space and the rest, so a piece may
+// hold many short runs.
+void cut_long(Words& words, const pretokenize::Cut& step) {
+  split_words(words, [&](const Segment& word, std::vector<Segment>& out) {
+    std::size_t begin = 0, piece = 0, run = 0;  // where the piece begins; characters of it, and of the run
+    bool in_space = false;
+    const auto emit = [&](std::size_t end) {
+      out.push_back({word.text.substr(begin, end - begin), kNoToken, word.at_start && begin == 0});
+      begin = end;
+    };
+    if (word.text.size() <= step.run) return emit(word.text.size());
+    for (std::size_t at = 0; at < word.text.size(); ++piece) {
+      const std::size_t here = at;
+      const bool is_space = is_python_space(unicode::next(word.text, at));
+      run = is_space == in_space ? run + 1 : 1;
+      in_space = is_space;
+      if (piece == step.piece || run > step.run) {
+        emit(here);
+        if (piece == step.piece) piece = 0;
+        run = 1;
+      }
+    }
+    emit(word.text.size());
+  });
+}
+
 // Rewrites every word as edit(word, buffer), all into one block of memory of at most `bound` bytes.
 template <typename Edit>
 void rewrite_words(Words& words, std::size_t bound, Edit&& edit) {
@@ -234,6 +265,8 @@ struct Apply {
   void operator()(pretokenize::WhitespaceSplit) const {
     split_by_character(words, unicode::is_space, SplitBehavior::removed);
   }
+
+  void operator()(const pretokenize::Cut& step) const { cut_long(words, step); }
 };
 
 }  // namespace

@@ -44,11 +44,16 @@ struct Delimiter {
 };
 struct Whitespace {};       // \w+|[^\w\s]+, without the white space
 struct WhitespaceSplit {};  // at white space
+// Boundaries in long texts, for tiktoken: a piece has at most `piece` characters, and within it a run of
+// white space, or of anything else, at most `run`.
+struct Cut {
+  std::size_t piece, run;
+};
 }  // namespace pretokenize
 
 using PreTokenizeStep = std::variant<pretokenize::Split, pretokenize::ByteLevel, pretokenize::Metaspace,
                                      pretokenize::Digits, pretokenize::Punctuation, pretokenize::Delimiter,
-                                     pretokenize::Whitespace, pretokenize::WhitespaceSplit>;
+                                     pretokenize::Whitespace, pretokenize::WhitespaceSplit, pretokenize::Cut>;
 
 // Words (and tokens found earlier, which no step touches) with the memory of those that a step rewrote.
 struct Words {

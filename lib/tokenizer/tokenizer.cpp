@@ -11,6 +11,7 @@
 #include "error.h"
 #include "tokenizer/components.h"
 #include "tokenizer/json_reader.h"
+#include "tokenizer/tiktoken.h"
 #include "tokenizer/unicode.h"
 
 namespace baleen {
@@ -81,10 +82,13 @@ std::map<std::string, std::string> read_chat_templates(const nlohmann::json& cha
   return templates;
 }
 
-// Not with simdjson: the file's model_max_length may have 31 digits.
-TextConfig read_config(std::string_view json, const std::string& file) {
+std::string config_file(const std::string& file) {
+  return (std::filesystem::path(file).parent_path() / "tokenizer_config.json").string();
+}
+
+// `root` is not simdjson's: the file's model_max_length may have 31 digits.
+TextConfig read_config(const nlohmann::json& root, const std::string& file) {
   TextConfig config;
-  const nlohmann::json root = parse_json_object(json, file);
   for (const auto& [key, value] : root.items()) {
     if (!key.ends_with("_token") || key.starts_with("add_")) continue;
     if (const auto text = named_token(value)) config.named_tokens[key] = *text;
@@ -118,7 +122,9 @@ struct Tokenizer::Data {
   std::optional<NamedToken> bos, eos;
 
   void read(const JsonValue& json);
-  void add_tokens(const JsonValue& json);
+  void read_tiktoken(std::string_view ranks, const std::string& file, const nlohmann::json& config_json,
+                     const std::string& config_file);
+  bool add_token(AddedToken token);  // false if another one looks alike in a text
   void apply_config();
   TokenId find(const std::string& token) const;
   std::optional<NamedToken> named(const std::string& key) const;
@@ -139,17 +145,36 @@ void Tokenizer::Data::read(const JsonValue& json) {
   if (const auto part = json.find("decoder")) decoder = read_decoder(*part);
   bpe = read_bpe(json.at("model"));
   vocab_size = bpe.vocabulary().id_bound();
-  if (const auto part = json.find("added_tokens")) add_tokens(*part);
+  const auto tokens = json.find("added_tokens");
+  if (!tokens) return;
+  for (AddedToken& token : read_added_tokens(*tokens, bpe.vocabulary(), normalizer)) {
+    const std::string matched = token.matched;
+    if (!add_token(std::move(token))) tokens->fail("two added tokens look like '" + matched + "' in a text");
+  }
 }
 
-void Tokenizer::Data::add_tokens(const JsonValue& json) {
-  for (AddedToken& token : read_added_tokens(json, bpe.vocabulary(), normalizer)) {
-    TokenMatcher& matcher = token.normalized ? normalized_tokens : raw_tokens;
-    if (!matcher.add(token)) json.fail("two added tokens look like '" + token.matched + "' in a text");
-    vocab_size = std::max(vocab_size, static_cast<std::size_t>(token.id) + 1);
-    added_ids.emplace(token.content, token.id);
-    added.emplace(token.id, std::move(token));
+// Special tokens are found before long texts are cut. tokenization_kimi.py does it in this order for the
+// named ones when transformers calls it, and in the other when it is called itself; ids differ only where the
+// cut falls.
+void Tokenizer::Data::read_tiktoken(std::string_view ranks, const std::string& file,
+                                    const nlohmann::json& config_json, const std::string& config_file) {
+  pre_tokenizer = tiktoken_pre_tokenizer(config_json, config_file);
+  decoder = {decode::ByteLevel{}};
+  bpe = read_ranks(ranks, file);
+  for (AddedToken& token : tiktoken_special_tokens(config_json, config_file, bpe.vocabulary().id_bound())) {
+    const std::string content = token.content;
+    if (!add_token(std::move(token)))
+      throw FormatError(config_file, "added_tokens_decoder: two ids are named '" + content + "'");
   }
+}
+
+bool Tokenizer::Data::add_token(AddedToken token) {
+  TokenMatcher& matcher = token.normalized ? normalized_tokens : raw_tokens;
+  if (!matcher.add(token)) return false;
+  vocab_size = std::max(vocab_size, static_cast<std::size_t>(token.id) + 1);
+  added_ids.emplace(token.content, token.id);
+  added.emplace(token.id, std::move(token));
+  return true;
 }
 
 TokenId Tokenizer::Data::find(const std::string& token) const {
@@ -178,14 +203,14 @@ void Tokenizer::Data::apply_config() {
   }
 }
 
-Tokenizer Tokenizer::read(std::string_view json, bool padded, std::string_view config_json,
-                          const std::string& file) {
+Tokenizer Tokenizer::read_json(std::string_view json, bool padded, std::string_view config_json,
+                               const std::string& file) {
   auto data = std::make_shared<Data>();
   simdjson::dom::parser parser;
   data->read(JsonValue(parse_json(parser, json, padded, file), file, ""));
   if (!config_json.empty()) {
-    const std::string config = (std::filesystem::path(file).parent_path() / "tokenizer_config.json").string();
-    data->config = read_config(config_json, config);
+    const std::string config = config_file(file);
+    data->config = read_config(parse_json_object(config_json, config), config);
   }
   data->apply_config();
   return Tokenizer(std::move(data));
@@ -193,14 +218,36 @@ Tokenizer Tokenizer::read(std::string_view json, bool padded, std::string_view c
 
 Tokenizer Tokenizer::parse(std::string_view tokenizer_json, std::string_view tokenizer_config_json,
                            const std::string& file) {
-  return read(tokenizer_json, false, tokenizer_config_json, file);
+  return read_json(tokenizer_json, false, tokenizer_config_json, file);
+}
+
+Tokenizer Tokenizer::parse_tiktoken(std::string_view ranks, std::string_view tokenizer_config_json,
+                                    const std::string& file) {
+  const std::string config = config_file(file);
+  if (tokenizer_config_json.empty())
+    throw FormatError(config, "missing or empty; a tiktoken.model alone does not tell how texts are split");
+  const nlohmann::json root = parse_json_object(tokenizer_config_json, config);
+  auto data = std::make_shared<Data>();
+  data->read_tiktoken(ranks, file, root, config);
+  data->config = read_config(root, config);
+  data->apply_config();
+  return Tokenizer(std::move(data));
+}
+
+std::optional<std::filesystem::path> Tokenizer::file_in(const std::filesystem::path& dir) {
+  for (const char* name : {"tokenizer.json", "tiktoken.model"}) {
+    if (path_exists(dir / name)) return dir / name;
+  }
+  return std::nullopt;
 }
 
 Tokenizer Tokenizer::open(const std::filesystem::path& dir) {
   const std::filesystem::path config = dir / "tokenizer_config.json";
-  const std::filesystem::path file = dir / "tokenizer.json";
-  const std::string json = read_file(file);
-  return read(json, true, path_exists(config) ? read_file(config) : std::string(), file.string());
+  const std::filesystem::path file = file_in(dir).value_or(dir / "tokenizer.json");
+  const std::string bytes = read_file(file);
+  const std::string config_json = path_exists(config) ? read_file(config) : std::string();
+  return file.filename() == "tiktoken.model" ? parse_tiktoken(bytes, config_json, file.string())
+                                             : read_json(bytes, true, config_json, file.string());
 }
 
 void Tokenizer::Data::encode_words(Words& words, std::vector<TokenId>& out) const {

@@ -1,5 +1,6 @@
 // Text to token ids and back, as the Hugging Face tokenizers library 0.23 does it from the same
-// tokenizer.json, for byte-pair models. Owns the vocabulary and everything that tokenizer.json and
+// tokenizer.json, for byte-pair models; or as the tiktoken library does it from a tiktoken.model, driven as
+// the models that have one drive it. Owns the vocabulary and everything that these files and
 // tokenizer_config.json say about text; chat templates are only handed out, not interpreted.
 //
 // Not followed: `truncation` and `padding` in tokenizer.json, which transformers switches off for a plain
@@ -28,7 +29,15 @@ class Tokenizer {
   static Tokenizer parse(std::string_view tokenizer_json, std::string_view tokenizer_config_json,
                          const std::string& file);
 
-  // Reads DIR/tokenizer.json and, if there is one, DIR/tokenizer_config.json. Throws Error or FormatError.
+  // The same from a tiktoken.model and the tokenizer_config.json that must come with it: it has the special
+  // tokens, and names how texts are split. `file` names the former.
+  static Tokenizer parse_tiktoken(std::string_view ranks, std::string_view tokenizer_config_json,
+                                  const std::string& file);
+
+  // The file that a folder's tokenizer is read from: tokenizer.json, else tiktoken.model; none without both.
+  static std::optional<std::filesystem::path> file_in(const std::filesystem::path& dir);
+
+  // Reads that file and, if there is one, DIR/tokenizer_config.json. Throws Error or FormatError.
   static Tokenizer open(const std::filesystem::path& dir);
 
   // `add` puts before and behind the text what the post_processor's template asks for and, where it lacks
@@ -39,7 +48,8 @@ class Tokenizer {
   enum class SpecialTokens { none, add };
 
   // Special and other added tokens that are written in the text are found in both cases, as the reference
-  // does. Bytes that are not UTF-8 are replaced by U+FFFD first, as Python's errors="replace" would.
+  // does (that of tiktoken.model: encode with allow_special_tokens, which is its default). Bytes that are not
+  // UTF-8 are replaced by U+FFFD first, as Python's errors="replace" would.
   std::vector<TokenId> encode(std::string_view text, SpecialTokens special_tokens) const;
 
   // Ids that no token has are left out.
@@ -72,8 +82,8 @@ class Tokenizer {
  private:
   friend class StreamDecoder;
   struct Data;
-  static Tokenizer read(std::string_view json, bool padded, std::string_view config_json,
-                        const std::string& file);
+  static Tokenizer read_json(std::string_view json, bool padded, std::string_view config_json,
+                             const std::string& file);
   explicit Tokenizer(std::shared_ptr<const Data> data) : data_(std::move(data)) {}
   std::shared_ptr<const Data> data_;
 };

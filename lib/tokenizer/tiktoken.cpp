@@ -1,0 +1,260 @@
+#include "tokenizer/tiktoken.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstdint>
+#include <utility>
+
+#include "checkpoint/json_fields.h"
+#include "error.h"
+#include "tokenizer/byte_level.h"
+#include "tokenizer/unicode.h"
+
+namespace baleen {
+namespace {
+
+// Published tokens have 256 bytes at most. The bound is for hostile files: finding the merges of a token
+// takes time with the square of its length.
+constexpr std::size_t kMaxTokenBytes = 1024;
+constexpr std::size_t kMaxLine = kMaxTokenBytes / 3 * 4 + 32;
+constexpr std::size_t kMaxRanksFile = std::size_t{32} << 20;  // Kimi's has 2.8 MB
+
+// num_reserved_special_tokens. tokenization_moonshot.py reserves two more, whose ids would lie behind the
+// last row of the model's embedding: such a name in a text is text here.
+constexpr std::size_t kSpecialTokens = 256;
+
+constexpr std::array<std::int8_t, 256> kBase64 = [] {
+  std::array<std::int8_t, 256> values{};
+  values.fill(-1);
+  constexpr std::string_view digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  for (std::size_t i = 0; i < digits.size(); ++i) {
+    values[static_cast<unsigned char>(digits[i])] = static_cast<std::int8_t>(i);
+  }
+  return values;
+}();
+
+// RFC 4648, section 4, with padding. False for anything else.
+bool decode_base64(std::string_view text, std::string& bytes) {
+  bytes.clear();
+  if (text.size() % 4 != 0) return false;
+  const std::size_t padding = text.ends_with("==") ? 2 : text.ends_with('=') ? 1 : 0;
+  text.remove_suffix(padding);
+  std::uint32_t pending = 0;
+  int bits = 0;  // of them
+  for (const char c : text) {
+    const int value = kBase64[static_cast<unsigned char>(c)];
+    if (value < 0) return false;
+    pending = (pending << 6 | static_cast<std::uint32_t>(value)) & 0xFFFFFF;
+    bits += 6;
+    if (bits < 8) continue;
+    bits -= 8;
+    bytes.push_back(static_cast<char>(pending >> bits & 0xFF));
+  }
+  return (pending & ((1U << bits) - 1)) == 0;  // what is left over carries nothing
+}
+
+class RankReader {
+ public:
+  RankReader(std::string_view text, const std::string& file) : text_(text), file_(file) {}
+
+  Vocabulary read() {
+    if (text_.size() > kMaxRanksFile) throw FormatError(file_, "is larger than 32 MiB");
+    lines_ = static_cast<std::size_t>(std::count(text_.begin(), text_.end(), '\n')) + 1;
+    vocabulary_.reserve(std::min<std::size_t>(lines_, kMaxTokenId), text_.size());
+    for (std::size_t at = 0; at < text_.size();) {
+      const std::size_t end = std::min(text_.find('\n', at), text_.size());
+      ++line_;
+      read_line(text_.substr(at, end - at));
+      at = end + 1;
+    }
+    check_complete();
+    return std::move(vocabulary_);
+  }
+
+ private:
+  [[noreturn]] void fail(const std::string& what) const {
+    throw FormatError(file_, "line " + std::to_string(line_) + ": " + what);
+  }
+
+  void read_line(std::string_view line) {
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (line.empty()) return;
+    if (line.size() > kMaxLine) fail("a token of more than 1024 bytes");
+    const std::size_t space = line.find(' ');
+    if (space == line.npos) fail("no space, expected the base64 of a token, a space and its rank");
+    const TokenId rank = read_rank(line.substr(space + 1));
+    if (!decode_base64(line.substr(0, space), bytes_)) fail("the token is not base64 (with padding)");
+    if (bytes_.empty()) fail("an empty token");
+    spelling_.clear();
+    to_byte_level(bytes_, spelling_);
+    const TokenId same = vocabulary_.find(spelling_);
+    if (same != kNoToken) fail("the same token as that of rank " + std::to_string(same));
+    if (!vocabulary_.add(spelling_, rank)) fail("a second token of rank " + std::to_string(rank));
+  }
+
+  TokenId read_rank(std::string_view digits) const {
+    std::uint32_t rank = 0;
+    const char* const end = digits.data() + digits.size();
+    const auto [behind, error] = std::from_chars(digits.data(), end, rank);
+    if (error == std::errc::invalid_argument || behind != end) fail("the rank is not a whole number");
+    // Without gaps no rank reaches the number of lines: tables are not to grow by what a file claims.
+    if (error == std::errc::result_out_of_range || rank >= lines_ || rank > kMaxTokenId) {
+      fail("rank " + std::string(digits.substr(0, 20)) + " in a file of " + std::to_string(lines_) +
+           " lines, expected ranks from 0 on without gaps");
+    }
+    return static_cast<TokenId>(rank);
+  }
+
+  void check_complete() const {
+    if (vocabulary_.size() == 0) throw FormatError(file_, "holds no tokens");
+    for (TokenId rank = 0; static_cast<std::size_t>(rank) < vocabulary_.id_bound(); ++rank) {
+      if (vocabulary_.has(rank)) continue;
+      throw FormatError(file_, "no token has rank " + std::to_string(rank) + ", though one has rank " +
+                                   std::to_string(vocabulary_.id_bound() - 1));
+    }
+    for (int byte = 0; byte < 256; ++byte) {
+      std::string spelling;
+      to_byte_level(std::string(1, static_cast<char>(byte)), spelling);
+      if (vocabulary_.find(spelling) != kNoToken) continue;
+      throw FormatError(file_, "the byte " + std::to_string(byte) + " is not a token, expected all 256");
+    }
+  }
+
+  std::string_view text_;
+  const std::string& file_;
+  std::size_t lines_ = 0, line_ = 0;  // in all; the current one, from 1
+  std::string bytes_, spelling_;
+  Vocabulary vocabulary_;
+};
+
+// tiktoken merges two neighbours if their bytes together are a token, by its rank. So every way to cut a
+// token into two tokens is a merge, and all of them have its rank.
+MergeTable find_merges(const Vocabulary& vocabulary) {
+  struct Cut {
+    TokenId left, right, whole;
+  };
+  std::vector<Cut> cuts;
+  for (TokenId id = 0; static_cast<std::size_t>(id) < vocabulary.id_bound(); ++id) {
+    const std::string_view token = vocabulary.spelling(id);
+    for (std::size_t at = unicode::length(token[0]); at < token.size(); at += unicode::length(token[at])) {
+      const TokenId left = vocabulary.find(token.substr(0, at));
+      if (left == kNoToken) continue;
+      const TokenId right = vocabulary.find(token.substr(at));
+      if (right != kNoToken) cuts.push_back({left, right, id});
+    }
+  }
+  MergeTable merges;
+  merges.reserve(cuts.size());
+  for (const Cut& cut : cuts) {
+    merges.add(cut.left, cut.right, {static_cast<std::uint32_t>(cut.whole), cut.whole});
+  }
+  return merges;
+}
+
+// The string at auto_map.AutoTokenizer, which may also be the first of two: ["MODULE.CLASS", null]. In front
+// of it may stand the repository that has the file: "moonshotai/Kimi-K2-Instruct--".
+std::string tokenizer_code(const nlohmann::json& config) {
+  const auto map = config.find("auto_map");
+  if (map == config.end() || !map->is_object() || !map->contains("AutoTokenizer")) return {};
+  const nlohmann::json& entry = (*map)["AutoTokenizer"];
+  const nlohmann::json& name = entry.is_array() && !entry.empty() ? entry[0] : entry;
+  if (!name.is_string()) return {};
+  const std::string text = name.get<std::string>();
+  const std::size_t repository = text.rfind("--");
+  return repository == text.npos ? text : text.substr(repository + 2);
+}
+
+// pat_str of both Python files: runs of Han, words with one capital part and their contractions, groups of up
+// to three digits, punctuation, line ends, white space.
+constexpr std::string_view kKimiPattern =
+    R"([\p{Han}]+)"
+    R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*)"
+    R"([\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
+    R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+)"
+    R"([\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
+    R"(|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
+// TIKTOKEN_MAX_ENCODE_CHARS and MAX_NO_WHITESPACES_CHARS: both Python files cut what is longer before they
+// hand it to tiktoken, which changes ids at the cuts.
+constexpr pretokenize::Cut kKimiCut{400'000, 25'000};
+
+AddedToken read_special_token(const std::string& key, const nlohmann::json& entry, const std::string& file) {
+  const auto fail = [&](const std::string& what) {
+    throw FormatError(file, "added_tokens_decoder: " + key + ": " + what);
+  };
+  const auto flag = [&](const char* name) {
+    const auto value = entry.find(name);
+    if (value == entry.end()) return false;
+    if (!value->is_boolean()) fail(std::string(name) + ": " + shown(*value) + ", expected true or false");
+    return value->get<bool>();
+  };
+  if (!entry.is_object() || !entry.contains("content") || !entry["content"].is_string())
+    fail(shown(entry) + ", expected an object with a string 'content'");
+  AddedToken token;
+  token.content = entry["content"];
+  if (token.content.empty() || token.content.size() > TokenMatcher::kMaxLength)
+    fail("a name of " + std::to_string(token.content.size()) + " bytes, expected 1 to 1024");
+  token.single_word = flag("single_word");
+  token.lstrip = flag("lstrip");
+  token.rstrip = flag("rstrip");
+  token.special = flag("special");
+  return token;
+}
+
+}  // namespace
+
+Bpe read_ranks(std::string_view text, const std::string& file) {
+  Vocabulary vocabulary = RankReader(text, file).read();
+  MergeTable merges = find_merges(vocabulary);
+  BpeOptions options;
+  options.ignore_merges = true;  // tiktoken looks for the whole word first
+  return Bpe(std::move(options), std::move(vocabulary), std::move(merges));
+}
+
+// The class's name alone does not tell: another model family's TikTokenTokenizer has another pattern.
+PreTokenizer tiktoken_pre_tokenizer(const nlohmann::json& config, const std::string& file) {
+  const std::string code = tokenizer_code(config);
+  if (code != "tokenization_moonshot.TikTokenTokenizer" && code != "tokenization_kimi.TikTokenTokenizer") {
+    const std::string found = code.empty() ? "no auto_map.AutoTokenizer" : "auto_map.AutoTokenizer: " + code;
+    throw FormatError(file, found +
+                                "\nit names the code that splits texts for a tiktoken.model; known are "
+                                "TikTokenTokenizer of\ntokenization_moonshot (Moonlight) and of "
+                                "tokenization_kimi (Kimi)");
+  }
+  std::vector<PreTokenizeStep> steps;
+  steps.emplace_back(kKimiCut);
+  steps.emplace_back(pretokenize::Split{Pattern::regex(kKimiPattern), SplitBehavior::isolated, false});
+  steps.emplace_back(pretokenize::ByteLevel{false, false, Pattern::literal(" ")});
+  return PreTokenizer(std::move(steps));
+}
+
+std::vector<AddedToken> tiktoken_special_tokens(const nlohmann::json& config, const std::string& file,
+                                                std::size_t ranks) {
+  std::vector<AddedToken> tokens(kSpecialTokens);
+  if (const auto named = config.find("added_tokens_decoder"); named != config.end()) {
+    if (!named->is_object())
+      throw FormatError(file, "added_tokens_decoder: " + shown(*named) + ", expected an object");
+    for (const auto& [key, entry] : named->items()) {
+      std::size_t id = 0;
+      const auto [behind, error] = std::from_chars(key.data(), key.data() + key.size(), id);
+      const bool is_id = error == std::errc{} && behind == key.data() + key.size();
+      if (!is_id || id < ranks || id - ranks >= kSpecialTokens) {
+        throw FormatError(file, "added_tokens_decoder: " + shown(key) + ", expected an id from " +
+                                    std::to_string(ranks) + " to " +
+                                    std::to_string(ranks + kSpecialTokens - 1) + ", behind the " +
+                                    std::to_string(ranks) + " of tiktoken.model");
+      }
+      tokens[id - ranks] = read_special_token(key, entry, file);
+    }
+  }
+  for (std::size_t i = 0; i < kSpecialTokens; ++i) {
+    AddedToken& token = tokens[i];
+    token.id = static_cast<TokenId>(ranks + i);
+    if (token.content.empty()) token.content = "<|reserved_token_" + std::to_string(token.id) + "|>";
+    token.matched = token.content;
+  }
+  return tokens;
+}
+
+}  // namespace baleen
