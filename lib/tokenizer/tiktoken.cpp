@@ -54,99 +54,185 @@ bool decode_base64(std::string_view text, std::string& bytes) {
   return (pending & ((1U << bits) - 1)) == 0;  // what is left over carries nothing
 }
 
+// Table look-ups wait for memory, so a slot is asked for this many entries before it is needed.
+constexpr std::size_t kAhead = 16;
+
 class RankReader {
  public:
   RankReader(std::string_view text, const std::string& file) : text_(text), file_(file) {}
 
   Vocabulary read() {
     if (text_.size() > kMaxRanksFile) throw FormatError(file_, "is larger than 32 MiB");
-    lines_ = static_cast<std::size_t>(std::count(text_.begin(), text_.end(), '\n')) + 1;
-    vocabulary_.reserve(std::min<std::size_t>(lines_, kMaxTokenId), text_.size());
+    lines_ = static_cast<std::size_t>(std::count(text_.begin(), text_.end(), '\n'));
+    if (!text_.ends_with('\n')) ++lines_;
+    tokens_.reserve(lines_);
+    spellings_.reserve(text_.size());
+    std::size_t number = 0;
     for (std::size_t at = 0; at < text_.size();) {
       const std::size_t end = std::min(text_.find('\n', at), text_.size());
-      ++line_;
-      read_line(text_.substr(at, end - at));
+      read_line(text_.substr(at, end - at), ++number);
       at = end + 1;
     }
-    check_complete();
-    return std::move(vocabulary_);
+    Vocabulary vocabulary = make_vocabulary();
+    check_complete(vocabulary);
+    return vocabulary;
   }
 
  private:
-  [[noreturn]] void fail(const std::string& what) const {
-    throw FormatError(file_, "line " + std::to_string(line_) + ": " + what);
+  struct Token {
+    std::size_t line;  // from 1
+    TokenId rank;
+    std::size_t begin, size;  // in spellings_
+    std::uint64_t hash;
+  };
+
+  [[noreturn]] void fail(std::size_t line, const std::string& what) const {
+    throw FormatError(file_, "line " + std::to_string(line) + ": " + what);
   }
 
-  void read_line(std::string_view line) {
+  std::string_view spelling(const Token& token) const {
+    return std::string_view(spellings_).substr(token.begin, token.size);
+  }
+
+  void read_line(std::string_view line, std::size_t number) {
     if (line.ends_with('\r')) line.remove_suffix(1);
     if (line.empty()) return;
-    if (line.size() > kMaxLine) fail("a token of more than 1024 bytes");
+    if (line.size() > kMaxLine) fail(number, "a token of more than 1024 bytes");
     const std::size_t space = line.find(' ');
-    if (space == line.npos) fail("no space, expected the base64 of a token, a space and its rank");
-    const TokenId rank = read_rank(line.substr(space + 1));
-    if (!decode_base64(line.substr(0, space), bytes_)) fail("the token is not base64 (with padding)");
-    if (bytes_.empty()) fail("an empty token");
-    spelling_.clear();
-    to_byte_level(bytes_, spelling_);
-    const TokenId same = vocabulary_.find(spelling_);
-    if (same != kNoToken) fail("the same token as that of rank " + std::to_string(same));
-    if (!vocabulary_.add(spelling_, rank)) fail("a second token of rank " + std::to_string(rank));
+    if (space == line.npos) fail(number, "no space, expected the base64 of a token, a space and its rank");
+    Token token{number, read_rank(line.substr(space + 1), number), spellings_.size(), 0, 0};
+    if (!decode_base64(line.substr(0, space), bytes_)) fail(number, "the token is not base64 (with padding)");
+    if (bytes_.empty()) fail(number, "an empty token");
+    to_byte_level(bytes_, spellings_);
+    token.size = spellings_.size() - token.begin;
+    token.hash = hash_bytes(spelling(token));
+    tokens_.push_back(token);
   }
 
-  TokenId read_rank(std::string_view digits) const {
+  TokenId read_rank(std::string_view digits, std::size_t line) const {
     std::uint32_t rank = 0;
     const char* const end = digits.data() + digits.size();
     const auto [behind, error] = std::from_chars(digits.data(), end, rank);
-    if (error == std::errc::invalid_argument || behind != end) fail("the rank is not a whole number");
+    if (error == std::errc::invalid_argument || behind != end) fail(line, "the rank is not a whole number");
     // Without gaps no rank reaches the number of lines: tables are not to grow by what a file claims.
     if (error == std::errc::result_out_of_range || rank >= lines_ || rank > kMaxTokenId) {
-      fail("rank " + std::string(digits.substr(0, 20)) + " in a file of " + std::to_string(lines_) +
-           " lines, expected ranks from 0 on without gaps");
+      fail(line, "rank " + std::string(digits.substr(0, 20)) + " in a file of " + std::to_string(lines_) +
+                     " lines, expected ranks from 0 on without gaps");
     }
     return static_cast<TokenId>(rank);
   }
 
-  void check_complete() const {
-    if (vocabulary_.size() == 0) throw FormatError(file_, "holds no tokens");
-    for (TokenId rank = 0; static_cast<std::size_t>(rank) < vocabulary_.id_bound(); ++rank) {
-      if (vocabulary_.has(rank)) continue;
+  Vocabulary make_vocabulary() const {
+    Vocabulary vocabulary;
+    vocabulary.reserve(tokens_.size(), spellings_.size());
+    for (std::size_t i = 0; i < tokens_.size(); ++i) {
+      const Token& token = tokens_[i];
+      vocabulary.fetch_slot(tokens_[std::min(i + kAhead, tokens_.size() - 1)].hash);
+      const TokenId same = vocabulary.find(spelling(token), token.hash);
+      if (same != kNoToken) fail(token.line, "the same token as that of rank " + std::to_string(same));
+      if (!vocabulary.add(spelling(token), token.rank))
+        fail(token.line, "a second token of rank " + std::to_string(token.rank));
+    }
+    return vocabulary;
+  }
+
+  void check_complete(const Vocabulary& vocabulary) const {
+    if (vocabulary.size() == 0) throw FormatError(file_, "holds no tokens");
+    for (TokenId rank = 0; static_cast<std::size_t>(rank) < vocabulary.id_bound(); ++rank) {
+      if (vocabulary.has(rank)) continue;
       throw FormatError(file_, "no token has rank " + std::to_string(rank) + ", though one has rank " +
-                                   std::to_string(vocabulary_.id_bound() - 1));
+                                   std::to_string(vocabulary.id_bound() - 1));
     }
     for (int byte = 0; byte < 256; ++byte) {
-      std::string spelling;
-      to_byte_level(std::string(1, static_cast<char>(byte)), spelling);
-      if (vocabulary_.find(spelling) != kNoToken) continue;
+      std::string character;
+      to_byte_level(std::string(1, static_cast<char>(byte)), character);
+      if (vocabulary.find(character) != kNoToken) continue;
       throw FormatError(file_, "the byte " + std::to_string(byte) + " is not a token, expected all 256");
     }
   }
 
   std::string_view text_;
   const std::string& file_;
-  std::size_t lines_ = 0, line_ = 0;  // in all; the current one, from 1
-  std::string bytes_, spelling_;
-  Vocabulary vocabulary_;
+  std::size_t lines_ = 0;
+  std::vector<Token> tokens_;
+  std::string bytes_, spellings_;
 };
+
+// A token that another one begins with, or ends with.
+struct Part {
+  TokenId id = kNoToken;
+  std::uint32_t size = 0;  // of its spelling
+};
+
+// For each token its longest part at one end, which `shorten` leads to by taking a character from the other.
+// As the part has one as well, a chain goes through all tokens at that end. Bytes are tokens, so nothing else
+// has no part. In batches: see Vocabulary::fetch_slot.
+template <typename Shorten>
+std::vector<Part> longest_parts(const Vocabulary& vocabulary, Shorten shorten) {
+  constexpr std::size_t kBatch = 64;
+  struct Search {
+    std::size_t token;
+    std::string_view part;
+    std::uint64_t hash;
+  };
+  std::vector<Part> longest(vocabulary.id_bound());
+  std::vector<Search> batch;
+  const auto found = [&](const Search& search) {
+    longest[search.token] = {vocabulary.find(search.part, search.hash),
+                             static_cast<std::uint32_t>(search.part.size())};
+    return longest[search.token].id != kNoToken;
+  };
+  for (std::size_t token = 0; token < longest.size(); ++token) {
+    const std::string_view spelling = vocabulary.spelling(static_cast<TokenId>(token));
+    if (spelling.size() > unicode::length(spelling[0])) batch.push_back({token, spelling, 0});
+    if (batch.size() < kBatch && token + 1 < longest.size()) continue;
+    while (!batch.empty()) {
+      for (Search& search : batch) {
+        shorten(search.part);
+        search.hash = hash_bytes(search.part);
+        vocabulary.fetch_slot(search.hash);
+      }
+      for (const Search& search : batch) vocabulary.fetch_text(search.hash);
+      std::erase_if(batch, found);
+    }
+  }
+  return longest;
+}
 
 // tiktoken merges two neighbours if their bytes together are a token, by its rank. So every way to cut a
 // token into two tokens is a merge, and all of them have its rank.
 MergeTable find_merges(const Vocabulary& vocabulary) {
+  const std::vector<Part> beginnings = longest_parts(vocabulary, [](std::string_view& part) {
+    while ((static_cast<unsigned char>(part.back()) & 0xC0) == 0x80) part.remove_suffix(1);
+    part.remove_suffix(1);
+  });
+  const std::vector<Part> ends =
+      longest_parts(vocabulary, [](std::string_view& part) { part.remove_prefix(unicode::length(part[0])); });
+  const auto for_each_part = [](const std::vector<Part>& longest, std::size_t token, auto visit) {
+    for (Part part = longest[token]; part.id != kNoToken; part = longest[static_cast<std::size_t>(part.id)]) {
+      visit(part);
+    }
+  };
   struct Cut {
     TokenId left, right, whole;
   };
   std::vector<Cut> cuts;
-  for (TokenId id = 0; static_cast<std::size_t>(id) < vocabulary.id_bound(); ++id) {
-    const std::string_view token = vocabulary.spelling(id);
-    for (std::size_t at = unicode::length(token[0]); at < token.size(); at += unicode::length(token[at])) {
-      const TokenId left = vocabulary.find(token.substr(0, at));
-      if (left == kNoToken) continue;
-      const TokenId right = vocabulary.find(token.substr(at));
-      if (right != kNoToken) cuts.push_back({left, right, id});
-    }
+  cuts.reserve(2 * beginnings.size());
+  std::vector<TokenId> end_of_size(2 * kMaxTokenBytes + 1, kNoToken);
+  for (std::size_t token = 0; token < beginnings.size(); ++token) {
+    const std::size_t size = vocabulary.spelling(static_cast<TokenId>(token)).size();
+    for_each_part(ends, token, [&](const Part& end) { end_of_size[end.size] = end.id; });
+    for_each_part(beginnings, token, [&](const Part& beginning) {
+      const TokenId end = end_of_size[size - beginning.size];
+      if (end != kNoToken) cuts.push_back({beginning.id, end, static_cast<TokenId>(token)});
+    });
+    for_each_part(ends, token, [&](const Part& end) { end_of_size[end.size] = kNoToken; });
   }
   MergeTable merges;
   merges.reserve(cuts.size());
-  for (const Cut& cut : cuts) {
+  for (std::size_t i = 0; i < cuts.size(); ++i) {
+    const Cut &cut = cuts[i], &later = cuts[std::min(i + kAhead, cuts.size() - 1)];
+    merges.fetch(later.left, later.right);
     merges.add(cut.left, cut.right, {static_cast<std::uint32_t>(cut.whole), cut.whole});
   }
   return merges;
@@ -216,7 +302,11 @@ Bpe read_ranks(std::string_view text, const std::string& file) {
 PreTokenizer tiktoken_pre_tokenizer(const nlohmann::json& config, const std::string& file) {
   const std::string code = tokenizer_code(config);
   if (code != "tokenization_moonshot.TikTokenTokenizer" && code != "tokenization_kimi.TikTokenTokenizer") {
-    const std::string found = code.empty() ? "no auto_map.AutoTokenizer" : "auto_map.AutoTokenizer: " + code;
+    const auto named = config.find("tokenizer_class");
+    const std::string found = !code.empty() ? "auto_map.AutoTokenizer: " + code
+                              : named != config.end()
+                                  ? "no auto_map.AutoTokenizer (tokenizer_class: " + shown(*named) + ")"
+                                  : "no auto_map.AutoTokenizer";
     throw FormatError(file, found +
                                 "\nit names the code that splits texts for a tiktoken.model; known are "
                                 "TikTokenTokenizer of\ntokenization_moonshot (Moonlight) and of "

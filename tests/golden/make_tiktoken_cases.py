@@ -38,6 +38,7 @@ TEXTS = [
     "a [PAD]b[UNK] [PAD]", "<think>x</think>", "<|tool_call_begin|>f<|tool_call_end|>", "<|reserved_token_1|>",
     "\U0001f469\u200d\U0001f469\u200d\U0001f467\U0001f3fd\u200d\U0001f466\ufe0f", "\ufffd\ufffe\U0010ffff", "\u0000\u0007\u001b[1m",
     "\ufb01\u1e9e\u0130\u0131\u212a\u212b", "\u0627\u0644\u0639\u0631\u0628\u064a\u0629\u060c \u05e9\u05c1\u05b8\u05dc\u05d5\u05b9\u05dd",
+    *("".join(random.Random(seed).choice("theinroas ") for _ in range(20 * seed)).replace(" ", "th" * seed) for seed in range(1, 9)),
     "x" * 24_997 + "don't xx", "a" + "\n" * 25_001 + "b", " " * 25_001 + "x", "x" * 20_000 + "[BOS]" + "x" * 10_000,
 ]
 

@@ -143,7 +143,11 @@ def cases():
                                   split(behavior, invert, Regex="[eo]+|\\d{1,2}"), byte_level(False, False)), decoder=byte_level())
     patterns = {"intersection": "[\\p{L}&&[^a-m]]+|[\\p{L}]+|\\s+(?!\\S)|\\s", "possessive": "\\p{N}{1,3}+| ?[^\\s\\p{L}\\p{N}]++|\\p{L}+",
                 "anchors": "^\\w+|\\w+$|\\b", "not-in-class": "[^\\P{L}x]+|[\\S&&\\D]", "scripts": "\\p{Han}+|\\p{^L}+|\\p{Latin}",
-                "posix": "[[:alpha:]]+|[[:^space:][:digit:]]", "empty": "x*"}
+                "posix": "[[:alpha:]]+|[[:^space:][:digit:]]", "empty": "x*",
+                "intersection-nested": "[[a-z&&[^aeiou]]L\\d]+|[\\p{Lu}\\p{M}&&[^\\p{Han}]&&[^H]]+|[\\S&&[^\\p{L}\\p{N}]&&[^-[!-/&&[^,]]]]",
+                "intersection-negated": "[^a-z&&d-w]+?[^\\s&&[^e-t]]|[^[^a-z]&&[^0-9]]{2,3}",
+                "intersection-kimi": "[\\p{Han}]+|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]*"
+                                     "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\\s+(?!\\S)|\\s+"}
     for name, pattern in patterns.items():
         yield "pattern-" + name, tokenizer(level, SPECIAL_ADDED, pre_tokenizer=sequence("pretokenizers", split("Isolated", Regex=pattern),
                                            byte_level(False, False)), decoder=byte_level())
