@@ -356,7 +356,9 @@ class Translator {
       if (parts.empty()) refuse("an empty character class");
       std::string any = parts[0];
       for (std::size_t i = 1; i < parts.size(); ++i) any += "|" + parts[i];
-      operands.back() = parts.size() == 1 ? any : "(?:" + any + ")";
+      // Atomic: one character is one match, whichever part it is in. Else a repeated class would be tried
+      // anew in every other way, exponentially many.
+      operands.back() = parts.size() == 1 ? any : "(?>" + any + ")";
     };
     for (bool first = true; first || !at("]"); first = false) {
       if (at_ >= in_.size()) refuse("a character class is not closed");

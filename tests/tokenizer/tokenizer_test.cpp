@@ -231,6 +231,16 @@ TEST_CASE("patterns without a translation are refused") {
   CHECK_THROWS_AS((void)Pattern::regex(std::string(1000, '[')), std::invalid_argument);
 }
 
+TEST_CASE("parts of a class that overlap do not multiply") {
+  const Pattern pattern = Pattern::regex("[[a-z][b-y]&&[[a-m][c-x]]]+!");  // several ways for most letters
+  Matcher matcher(pattern);
+  std::size_t matches = 0;
+  matcher.for_each(std::string(1000, 'd') + " !", [&](std::size_t, std::size_t) { ++matches; });
+  CHECK(matches == 0);
+  matcher.for_each(std::string(1000, 'd') + "!z!", [&](std::size_t, std::size_t) { ++matches; });
+  CHECK(matches == 1);
+}
+
 TEST_CASE("long words") {
   const Tokenizer tokenizer = byte_level();
   for (const char* unit : {"a", " ", "7", "\n", "\U0001f642", "ab", "\u0301"}) {
