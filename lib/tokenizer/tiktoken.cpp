@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <charconv>
 #include <cstdint>
 #include <utility>
@@ -17,7 +18,6 @@ namespace {
 // Published tokens have 256 bytes at most. The bound is for hostile files: finding the merges of a token
 // takes time with the square of its length.
 constexpr std::size_t kMaxTokenBytes = 1024;
-constexpr std::size_t kMaxLine = kMaxTokenBytes / 3 * 4 + 32;
 constexpr std::size_t kMaxRanksFile = std::size_t{32} << 20;  // Kimi's has 2.8 MB
 
 // num_reserved_special_tokens. tokenization_moonshot.py reserves two more, whose ids would lie behind the
@@ -97,12 +97,12 @@ class RankReader {
   void read_line(std::string_view line, std::size_t number) {
     if (line.ends_with('\r')) line.remove_suffix(1);
     if (line.empty()) return;
-    if (line.size() > kMaxLine) fail(number, "a token of more than 1024 bytes");
     const std::size_t space = line.find(' ');
     if (space == line.npos) fail(number, "no space, expected the base64 of a token, a space and its rank");
     Token token{number, read_rank(line.substr(space + 1), number), spellings_.size(), 0, 0};
     if (!decode_base64(line.substr(0, space), bytes_)) fail(number, "the token is not base64 (with padding)");
     if (bytes_.empty()) fail(number, "an empty token");
+    if (bytes_.size() > kMaxTokenBytes) fail(number, "a token of more than 1024 bytes");
     to_byte_level(bytes_, spellings_);
     token.size = spellings_.size() - token.begin;
     token.hash = hash_bytes(spelling(token));
@@ -176,6 +176,12 @@ std::vector<Part> longest_parts(const Vocabulary& vocabulary, Shorten shorten) {
     std::uint64_t hash;
   };
   std::vector<Part> longest(vocabulary.id_bound());
+  // Most parts are no tokens, which a bit of their hash tells without leaving the cache.
+  std::vector<bool> hashes(std::bit_ceil(longest.size() * 16));
+  const auto bit = [&](std::uint64_t hash) { return hash & (hashes.size() - 1); };
+  for (std::size_t token = 0; token < longest.size(); ++token) {
+    hashes[bit(hash_bytes(vocabulary.spelling(static_cast<TokenId>(token))))] = true;
+  }
   std::vector<Search> batch;
   const auto found = [&](const Search& search) {
     longest[search.token] = {vocabulary.find(search.part, search.hash),
@@ -188,8 +194,10 @@ std::vector<Part> longest_parts(const Vocabulary& vocabulary, Shorten shorten) {
     if (batch.size() < kBatch && token + 1 < longest.size()) continue;
     while (!batch.empty()) {
       for (Search& search : batch) {
-        shorten(search.part);
-        search.hash = hash_bytes(search.part);
+        do {
+          shorten(search.part);
+          search.hash = hash_bytes(search.part);
+        } while (!hashes[bit(search.hash)]);
         vocabulary.fetch_slot(search.hash);
       }
       for (const Search& search : batch) vocabulary.fetch_text(search.hash);

@@ -153,6 +153,14 @@ TEST_CASE("malformed rank files are refused by line") {
   CHECK(refusal_of_line(257, base64("c") + " 256") ==
         "dir/tiktoken.model: line 257: the same token as that of rank 99");
   refused(std::string(100000, 'A') + " 99", "a token of more than 1024 bytes");
+  const std::string longest = std::string(1364, 'A') + base64(std::string(1, '\0')) + " 258";  // 1024 bytes
+  std::vector<std::string> all = lines();
+  all.push_back(longest);
+  CHECK(parse(joined(all), Json{{"auto_map", config()["auto_map"]}}).decode(Ids{258}) ==
+        std::string(1024, '\0'));
+  all.back() = std::string(1364, 'A') + base64(std::string(2, '\0')) + " 258";
+  CHECK(refusal(joined(all), config().dump()) ==
+        "dir/tiktoken.model: line 259: a token of more than 1024 bytes");
 }
 
 TEST_CASE("incomplete rank files are refused") {
