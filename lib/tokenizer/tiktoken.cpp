@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <charconv>
 #include <cstdint>
 #include <utility>
@@ -176,12 +175,6 @@ std::vector<Part> longest_parts(const Vocabulary& vocabulary, Shorten shorten) {
     std::uint64_t hash;
   };
   std::vector<Part> longest(vocabulary.id_bound());
-  // Most parts are no tokens, which a bit of their hash tells without leaving the cache.
-  std::vector<bool> hashes(std::bit_ceil(longest.size() * 16));
-  const auto bit = [&](std::uint64_t hash) { return hash & (hashes.size() - 1); };
-  for (std::size_t token = 0; token < longest.size(); ++token) {
-    hashes[bit(hash_bytes(vocabulary.spelling(static_cast<TokenId>(token))))] = true;
-  }
   std::vector<Search> batch;
   const auto found = [&](const Search& search) {
     longest[search.token] = {vocabulary.find(search.part, search.hash),
@@ -194,10 +187,8 @@ std::vector<Part> longest_parts(const Vocabulary& vocabulary, Shorten shorten) {
     if (batch.size() < kBatch && token + 1 < longest.size()) continue;
     while (!batch.empty()) {
       for (Search& search : batch) {
-        do {
-          shorten(search.part);
-          search.hash = hash_bytes(search.part);
-        } while (!hashes[bit(search.hash)]);
+        shorten(search.part);
+        search.hash = hash_bytes(search.part);
         vocabulary.fetch_slot(search.hash);
       }
       for (const Search& search : batch) vocabulary.fetch_text(search.hash);
