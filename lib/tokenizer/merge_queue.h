@@ -1,6 +1,6 @@
 // The pairs of a long word that may be merged, lowest rank first and leftmost first within a rank. All pairs
-// of a rank become the same token, so positions wait in a bucket for each rank: in a list as long as they come
-// in ascending order, as they mostly do, else in a heap. O(n log n) at worst, and for a megabyte of one
+// of a rank become the same token, so positions wait in a bucket for each rank: in a list as long as they
+// come in ascending order, as they mostly do, else in a heap. O(n log n) at worst, and for a megabyte of one
 // letter a walk through memory.
 #pragma once
 

@@ -243,12 +243,12 @@ TEST_CASE("long texts are cut where the reference cuts them") {
   CHECK_FALSE(cut_in(repeated("\xC3\xA9", 24'998) + "a", "b"));
   CHECK(cut_in(repeated("\xC3\xA9", 24'999) + "a", "b"));
   CHECK_FALSE(cut_in(repeated("x", 25'000) + "a", "b"));
-  CHECK_FALSE(
-      cut_in(repeated("x", 12'000) + "\x1C" + repeated("x", 24'000) + "a", "b"));  // a space to Python
+  CHECK(cut_in(repeated("x", 12'000) + "\x1C" + repeated("x", 24'999) + "a", "b"));  // a space to Python
   CHECK(cut_in(repeated("x", 49'999) + "a", "b"));
   const std::string words = repeated("xxx ", 99'999);  // 399,996 characters
   CHECK(cut_in(words + "xxxa", "b"));
   CHECK_FALSE(cut_in(words + "xxa", "b"));
+  CHECK(cut_in(repeated("x", 30'000) + words.substr(0, 369'996) + "xxxa", "b"));  // not from other cuts on
   CHECK(cut_in(words + "xxxx" + repeated("x", 24'999) + "a", "b"));  // runs count anew behind that cut
   CHECK_FALSE(cut_in(words + "xxxx" + repeated("x", 24'998) + "a", "b"));
   CHECK_FALSE(cut_in(repeated("x", 20'000) + "[BOS]" + repeated("x", 4'994) + "a", "b"));
