@@ -39,6 +39,7 @@ struct Avx2 {
   static float first(F v) { return _mm256_cvtss_f32(v); }
 
   // v * 2^n in two steps, as 2^n itself may be out of range where the product is not.
+  static F zero_where_less(F a, F b, F v) { return _mm256_and_ps(_mm256_cmp_ps(a, b, _CMP_NLT_UQ), v); }
   static F scale_by_power(F v, F n) {
     const __m256i whole = _mm256_cvtps_epi32(n);
     const __m256i half = _mm256_srai_epi32(whole, 1);

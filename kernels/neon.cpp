@@ -51,6 +51,9 @@ struct Neon {
   static float first(F v) { return vgetq_lane_f32(v, 0); }
 
   // v * 2^n in two steps, as 2^n itself may be out of range where the product is not.
+  static F zero_where_less(F a, F b, F v) {
+    return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(v), vcltq_f32(a, b)));
+  }
   static F scale_by_power(F v, F n) {
     const int32x4_t whole = vcvtnq_s32_f32(n);
     const int32x4_t half = vshrq_n_s32(whole, 1);
