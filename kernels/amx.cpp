@@ -61,7 +61,7 @@ void pack(const PackArgs& a) {
 
 // ---- Products.
 
-// Two tiles of rows and one to three slots over some steps of k.
+// Two tiles of rows and one or two slots over some steps of k.
 struct TileProduct {
   const std::byte* a = nullptr;           // weights: the first 16 rows' tile of the first step
   std::size_t a_stride = tile_row_bytes;  // bytes between the rows of a tile
@@ -75,22 +75,26 @@ struct TileProduct {
   bool first = false;  // sums begin at zero
 };
 
-// Six sums, a tile of rows and one of tokens fill the registers for three slots; for two, both operands are
-// loaded once a step. meanwhile() is called after each of the 2 S products of a step: what it does is best
+// Steps ahead of the loads that packed tokens are brought from the second-level cache into the first.
+constexpr std::size_t tokens_ahead = 2;
+
+inline void prefetch_tile(const std::byte* tile) {
+  for (std::size_t line = 0; line < tile_bytes; line += 64) __builtin_prefetch(tile + line);
+}
+
+// 2 x 2 tiles take one load for each product, less than any other shape that eight registers hold: where the
+// processor's power is what limits it, a load of numbers was measured to cost two thirds of a product, and
+// not to run beside it. meanwhile() is called after each of the 2 S products of a step: what it does is best
 // spread, or it would keep tiles waiting for memory.
 template <int S, class Work>
 void multiply_tiles(const TileProduct& p, Work& meanwhile) {
-  static_assert(S >= 1 && S <= 3);
+  static_assert(S == 1 || S == 2);
   const auto each_sum = [&](const auto& f) __attribute__((always_inline)) {
     f.template operator()<0>(p.c);
-    f.template operator()<S>(p.c + p.c_next);
-    if constexpr (S > 1) {
+    f.template operator()<2>(p.c + p.c_next);
+    if constexpr (S == 2) {
       f.template operator()<1>(p.c + tile_bytes);
-      f.template operator()<S + 1>(p.c + p.c_next + tile_bytes);
-    }
-    if constexpr (S > 2) {
-      f.template operator()<2>(p.c + 2 * tile_bytes);
-      f.template operator()<S + 2>(p.c + p.c_next + 2 * tile_bytes);
+      f.template operator()<3>(p.c + p.c_next + tile_bytes);
     }
   };
   if (p.first) {
@@ -101,41 +105,21 @@ void multiply_tiles(const TileProduct& p, Work& meanwhile) {
   for (std::size_t step = 0; step < p.steps; ++step) {
     const std::byte* a = p.a + step * p.a_step;
     const std::byte* b = p.b + step * tile_bytes;
-    if constexpr (S == 3) {
-      load_tile<6>(a, p.a_stride);
-      load_tile<7>(b);
-      multiply_tiles<0, 6, 7>();
-      meanwhile();
+    load_tile<4>(a, p.a_stride);
+    load_tile<6>(b);
+    multiply_tiles<0, 4, 6>();
+    meanwhile();
+    load_tile<5>(a + p.a_other, p.a_stride);
+    multiply_tiles<2, 5, 6>();
+    meanwhile();
+    prefetch_tile(b + tokens_ahead * tile_bytes);
+    if constexpr (S == 2) {
       load_tile<7>(b + p.b_next);
-      multiply_tiles<1, 6, 7>();
+      multiply_tiles<1, 4, 7>();
       meanwhile();
-      load_tile<7>(b + 2 * p.b_next);
-      multiply_tiles<2, 6, 7>();
+      prefetch_tile(b + p.b_next + tokens_ahead * tile_bytes);
+      multiply_tiles<3, 5, 7>();
       meanwhile();
-      load_tile<6>(a + p.a_other, p.a_stride);
-      multiply_tiles<5, 6, 7>();
-      meanwhile();
-      load_tile<7>(b);
-      multiply_tiles<3, 6, 7>();
-      meanwhile();
-      load_tile<7>(b + p.b_next);
-      multiply_tiles<4, 6, 7>();
-      meanwhile();
-    } else {
-      load_tile<4>(a, p.a_stride);
-      load_tile<6>(b);
-      load_tile<5>(a + p.a_other, p.a_stride);
-      multiply_tiles<0, 4, 6>();
-      meanwhile();
-      if constexpr (S == 2) load_tile<7>(b + p.b_next);
-      multiply_tiles<S, 5, 6>();
-      meanwhile();
-      if constexpr (S == 2) {
-        multiply_tiles<1, 4, 7>();
-        meanwhile();
-        multiply_tiles<3, 5, 7>();
-        meanwhile();
-      }
     }
   }
   each_sum([]<int tile>(std::byte* c) { store_tile<tile>(c); });
@@ -144,15 +128,8 @@ void multiply_tiles(const TileProduct& p, Work& meanwhile) {
 // Two tiles of rows and any number of slots.
 template <class Work>
 void multiply_slots(TileProduct p, std::size_t slots, Work& meanwhile) {
-  while (slots > 0) {
-    const std::size_t count = slots == 1 ? 1 : slots == 2 || slots == 4 ? 2 : 3;
-    if (count == 1) multiply_tiles<1>(p, meanwhile);
-    if (count == 2) multiply_tiles<2>(p, meanwhile);
-    if (count == 3) multiply_tiles<3>(p, meanwhile);
-    slots -= count;
-    p.b += count * p.b_next;
-    p.c += count * tile_bytes;
-  }
+  for (; slots >= 2; slots -= 2, p.b += 2 * p.b_next, p.c += 2 * tile_bytes) multiply_tiles<2>(p, meanwhile);
+  if (slots == 1) multiply_tiles<1>(p, meanwhile);
 }
 
 // Sums of 16 rows and 16 tokens to out[t][r] for those rows and tokens that there are.
@@ -198,12 +175,15 @@ constexpr std::size_t scale_bytes(Format format) {
   return format == Format::f32 ? 4 : 2;
 }
 
-// A Widener<format> turns stored values into tiles, a chunk of columns of a row at a time:
-//   suits(m)            whether it can do so for this matrix; else they are widened row by row
-//   columns(begin, end) which columns of rows follow, at most block_cols of them
-//   row(row)            which row follows
-//   chunk(c, tiles)     widens its columns [c, c + chunk_cols) to tiles and tiles + step_bytes
+// A Widener<format> turns stored values into tiles, a chunk of columns of a row at a time. It works on
+// several rows side by side, numbered as streams:
+//   suits(m)              whether it can do so for this matrix; else they are widened row by row
+//   block(row, begin, end)  which rows, from `row` on, and columns follow: a block of them at most
+//   row(stream, row)      which row follows
+//   chunk(stream, c, tiles)  widens its columns [c, c + chunk_cols) to tiles and tiles + step_bytes
 constexpr std::size_t chunk_cols = 2 * tile_cols;
+// As in simd/stream.h.
+constexpr std::size_t streams = 4;
 
 template <Format format>
 class Widener {  // f32, f16, bf16
@@ -211,55 +191,59 @@ class Widener {  // f32, f16, bf16
   static constexpr std::size_t value_bits = format == Format::f32 ? 32 : 16;
   static bool suits(const Matrix&) { return true; }
   explicit Widener(const Matrix& m) : m_(m) {}
-  void columns(std::size_t, std::size_t) {}
-  void row(std::size_t row) { values_ = m_.values + row * m_.row_bytes; }
-  void chunk(std::size_t c, std::byte* tiles) const {
+  void block(std::size_t, std::size_t, std::size_t) {}
+  void row(std::size_t stream, std::size_t row) { values_[stream] = m_.values + row * m_.row_bytes; }
+  void chunk(std::size_t stream, std::size_t c, std::byte* tiles) const {
     const std::size_t end = smaller(c + chunk_cols, m_.cols);
     for (; c < end; c += tile_cols, tiles += step_bytes) {
       const std::size_t count = smaller(tile_cols, end - c);
-      _mm512_store_si512(tiles, load_plain<format>(values_ + c * value_bits / 8, count));
+      _mm512_store_si512(tiles, load_plain<format>(values_[stream] + c * value_bits / 8, count));
     }
   }
 
  private:
   const Matrix& m_;
-  const std::byte* values_ = nullptr;
+  const std::byte* values_[streams] = {};
 };
 
 // A code is looked up among the weights of all 128 magnitudes, low and high bytes apart; the sign is flipped
-// after. Rows of a block of scales share the tables.
+// after. Rows of a block of scales share the tables; a block of rows may begin in one and end in the next.
 template <>
 class Widener<Format::fp8_e4m3> {
  public:
   static constexpr std::size_t value_bits = 8;
   static bool suits(const Matrix& m) {
-    return m.cols % chunk_cols == 0 && m.scales && m.block_cols % chunk_cols == 0;
+    return m.cols % chunk_cols == 0 && m.scales && m.block_cols % chunk_cols == 0 &&
+           m.block_rows >= block_rows;
   }
   explicit Widener(const Matrix& m) : m_(m) {}
-  void columns(std::size_t begin, std::size_t end) {
+  void block(std::size_t row, std::size_t begin, std::size_t end) {
     begin_ = begin;
+    first_ = row / m_.block_rows;
+    made_[0] = made_[1] = false;
     end_ = end;
-    scale_row_ = SIZE_MAX;
   }
-  void row(std::size_t row) {
-    values_ = m_.values + row * m_.row_bytes;
-    if (row / m_.block_rows == scale_row_) return;
-    scale_row_ = row / m_.block_rows;
+  void row(std::size_t stream, std::size_t row) {
+    values_[stream] = m_.values + row * m_.row_bytes;
+    const std::size_t which = row / m_.block_rows - first_;
+    tables_of_[stream] = tables_[which];
+    if (made_[which]) return;
+    made_[which] = true;
     for (std::size_t c = begin_; c < end_; c += chunk_cols) {
-      Tables& t = tables_[(c - begin_) / chunk_cols];
+      Tables& t = tables_[which][(c - begin_) / chunk_cols];
       if (c == begin_ || c % m_.block_cols == 0) {
-        make_tables(c / m_.block_cols, t);
+        make_tables(first_ + which, c / m_.block_cols, t);
       } else {
         t = (&t)[-1];
       }
     }
   }
-  void chunk(std::size_t c, std::byte* tiles) const {
+  void chunk(std::size_t stream, std::size_t c, std::byte* tiles) const {
     // Unpacking works within 128 bits: first columns 0 to 31, then 32 to 63.
     const __m512i halves = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
     const __m512i sign = _mm512_set1_epi8(-128);
-    const Tables& t = tables_[(c - begin_) / chunk_cols];
-    const __m512i codes = _mm512_permutexvar_epi64(halves, _mm512_loadu_si512(values_ + c));
+    const Tables& t = tables_of_[stream][(c - begin_) / chunk_cols];
+    const __m512i codes = _mm512_permutexvar_epi64(halves, _mm512_loadu_si512(values_[stream] + c));
     const __m512i low = _mm512_permutex2var_epi8(t.low[0], codes, t.low[1]);
     const __m512i magnitude = _mm512_permutex2var_epi8(t.high[0], codes, t.high[1]);
     const __m512i high = _mm512_xor_si512(magnitude, _mm512_and_si512(codes, sign));
@@ -287,8 +271,8 @@ class Widener<Format::fp8_e4m3> {
     return to_bf16(widen(low), widen(_mm512_add_epi32(low, _mm512_set1_epi32(16))));
   }
 
-  void make_tables(std::size_t scale_col, Tables& t) const {
-    const std::byte* at = m_.scales + (scale_row_ * m_.scale_cols + scale_col) * scale_bytes(m_.scale_format);
+  void make_tables(std::size_t scale_row, std::size_t scale_col, Tables& t) const {
+    const std::byte* at = m_.scales + (scale_row * m_.scale_cols + scale_col) * scale_bytes(m_.scale_format);
     const __m512 scale = _mm512_broadcastss_ps(_mm512_castps512_ps128(load_scales(m_.scale_format, at, 1)));
     for (int half = 0; half < 2; ++half) {
       const __m512i first = weights(64 * half, scale);
@@ -305,9 +289,11 @@ class Widener<Format::fp8_e4m3> {
   const Matrix& m_;
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
-  std::size_t scale_row_ = SIZE_MAX;
-  const std::byte* values_ = nullptr;
-  Tables tables_[block_cols / chunk_cols];
+  std::size_t first_ = 0;  // row of scales that the block begins in
+  bool made_[2] = {};      // whether the tables of this one and of the next are
+  const std::byte* values_[streams] = {};
+  const Tables* tables_of_[streams] = {};
+  Tables tables_[2][block_cols / chunk_cols];
 };
 
 // A row in groups, and the scales of its columns, one for each step: what integer formats share.
@@ -318,7 +304,7 @@ class ScaledRow {
            m.block_cols % tile_cols == 0;
   }
   explicit ScaledRow(const Matrix& m) : m_(m) {}
-  void columns(std::size_t begin, std::size_t end) {
+  void block(std::size_t, std::size_t begin, std::size_t end) {
     begin_ = begin;
     vectors_ = 0;
     for (std::size_t c = begin; c < end; c += 16 * tile_cols) {
@@ -332,21 +318,23 @@ class ScaledRow {
       v.of_step = _mm512_load_si512(of_step);
     }
   }
-  void row(std::size_t row) {
-    values_ = m_.values + row * m_.row_bytes;
+  void row(std::size_t stream, std::size_t row) {
+    values_[stream] = m_.values + row * m_.row_bytes;
     const std::byte* scales = m_.scales + row * m_.scale_cols * scale_bytes(m_.scale_format);
     for (std::size_t i = 0; i < vectors_; ++i) {
       const Vector& v = vector_[i];
       const __m512 stored =
           load_scales(m_.scale_format, scales + v.group * scale_bytes(m_.scale_format), v.count);
-      _mm512_store_ps(scales_ + 16 * i, _mm512_permutexvar_ps(v.of_step, stored));
+      _mm512_store_ps(scales_[stream] + 16 * i, _mm512_permutexvar_ps(v.of_step, stored));
     }
   }
 
  protected:
-  const std::byte* values() const { return values_; }
+  const std::byte* values(std::size_t stream) const { return values_[stream]; }
   // From column c on.
-  const float* scales_at(std::size_t c) const { return scales_ + (c - begin_) / tile_cols; }
+  const float* scales_at(std::size_t stream, std::size_t c) const {
+    return scales_[stream] + (c - begin_) / tile_cols;
+  }
 
  private:
   struct Vector {  // the groups of 16 steps
@@ -355,11 +343,11 @@ class ScaledRow {
     __m512i of_step;
   };
   const Matrix& m_;
-  const std::byte* values_ = nullptr;
+  const std::byte* values_[streams] = {};
   std::size_t begin_ = 0;
   std::size_t vectors_ = 0;
   Vector vector_[block_steps / 16];
-  alignas(64) float scales_[block_steps];
+  alignas(64) float scales_[streams][block_steps];
 };
 static_assert(block_steps % 16 == 0);
 
@@ -368,15 +356,15 @@ class Widener<Format::int8> : public ScaledRow {
  public:
   static constexpr std::size_t value_bits = 8;
   using ScaledRow::ScaledRow;
-  void chunk(std::size_t c, std::byte* tiles) const {
+  void chunk(std::size_t stream, std::size_t c, std::byte* tiles) const {
     for (std::size_t step = 0; step < 2; ++step) {
-      const __m512 scale = _mm512_set1_ps(scales_at(c)[step]);
+      const __m512 scale = _mm512_set1_ps(scales_at(stream, c)[step]);
       const __m512 offset = _mm512_mul_ps(scale, _mm512_set1_ps(-128));
       const auto widen = [&](const std::byte* at) {
         const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
         return _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(codes)), scale, offset);
       };
-      const std::byte* from = values() + c + step * tile_cols;
+      const std::byte* from = values(stream) + c + step * tile_cols;
       _mm512_store_si512(tiles + step * step_bytes, to_bf16(widen(from), widen(from + 16)));
     }
   }
@@ -388,17 +376,17 @@ class Widener<Format::int4> : public ScaledRow {
  public:
   static constexpr std::size_t value_bits = 4;
   using ScaledRow::ScaledRow;
-  void chunk(std::size_t c, std::byte* tiles) const {
+  void chunk(std::size_t stream, std::size_t c, std::byte* tiles) const {
     const __m512 codes = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
     const __m512i low_bits = _mm512_set1_epi16(15);
     const __m512i second_group = _mm512_set1_epi16(16);
-    const float* scale = scales_at(c);
+    const float* scale = scales_at(stream, c);
+    const std::byte* values = this->values(stream) + c / 2;
     const __m512i weights = to_bf16(_mm512_mul_ps(codes, _mm512_set1_ps(scale[0])),
                                     _mm512_mul_ps(codes, _mm512_set1_ps(scale[1])));
-    const __m512i first = _mm512_and_si512(nibbles(values() + c / 2), low_bits);
+    const __m512i first = _mm512_and_si512(nibbles(values), low_bits);
     // (nibbles & low_bits) | second_group
-    const __m512i second =
-        _mm512_ternarylogic_epi64(nibbles(values() + c / 2 + 16), low_bits, second_group, 0xea);
+    const __m512i second = _mm512_ternarylogic_epi64(nibbles(values + 16), low_bits, second_group, 0xea);
     _mm512_store_si512(tiles, _mm512_permutexvar_epi16(first, weights));
     _mm512_store_si512(tiles + step_bytes, _mm512_permutexvar_epi16(second, weights));
   }
@@ -504,53 +492,51 @@ class BlockWidener {
     block_ = block_at(a_, i);
     tiles_ = tiles;
     row_ = 0;
+    stream_ = 0;
     due_ = 0;
     calls_ = calls;
-    chunks_ = block_.rows * quotient_up(block_.end - block_.begin, chunk_cols);
-    if (block_.rows == 0) return;
-    widener_.columns(block_.begin, block_.end);
-    begin_row();
+    share_ = quotient_up(block_.rows, streams);
+    chunks_ = streams * share_ * quotient_up(block_.end - block_.begin, chunk_cols);
+    if (share_ == 0) return;
+    widener_.block(block_.row, block_.begin, block_.end);
+    begin_rows();
   }
   void operator()() {
     for (due_ += chunks_; due_ >= calls_; due_ -= calls_) next();
   }
   void finish() {
-    while (row_ < block_.rows) next();
+    while (row_ < share_) next();
   }
 
  private:
-  // The next row is asked for while this one is widened.
-  void begin_row() {
+  void begin_rows() {
     col_ = block_.begin;
-    widener_.row(block_.row + row_);
+    for (std::size_t s = 0; s < streams; ++s) {
+      const std::size_t row = s * share_ + row_;
+      if (row < block_.rows) widener_.row(s, block_.row + row);
+    }
   }
   void next() {
-    if (row_ == block_.rows) return;
+    if (row_ == share_) return;
+    const std::size_t row = stream_ * share_ + row_;
     std::byte* step = tiles_ + (col_ - block_.begin) / tile_cols * step_bytes;
-    widener_.chunk(col_, step + row_ * tile_row_bytes);
-    prefetch();
+    if (row < block_.rows) widener_.chunk(stream_, col_, step + row * tile_row_bytes);
+    if (++stream_ < streams) return;
+    stream_ = 0;
     col_ += chunk_cols;
     if (col_ < block_.end) return;
     ++row_;
-    if (row_ < block_.rows) begin_row();
-  }
-
-  // What lies a row ahead of the chunk, in the order of the file: the values that come next but a row.
-  void prefetch() const {
-    const Matrix& m = *a_.matrix;
-    constexpr std::size_t chunk_bytes = chunk_cols * Widener<format>::value_bits / 8;
-    const std::size_t row = block_.row + row_ + 1;
-    if (row >= a_.row_end) return;
-    const std::byte* values = m.values + row * m.row_bytes + col_ * Widener<format>::value_bits / 8;
-    for (std::size_t b = 0; b < chunk_bytes; b += 64) __builtin_prefetch(values + b);
+    if (row_ < share_) begin_rows();
   }
 
   const MatmulArgs& a_;
   Widener<format> widener_;
   Block block_ = {};
   std::byte* tiles_ = nullptr;
-  std::size_t row_ = 0;
-  std::size_t col_ = 0;
+  std::size_t share_ = 0;   // rows of a stream
+  std::size_t stream_ = 0;  // that comes next,
+  std::size_t row_ = 0;     // its row
+  std::size_t col_ = 0;     // and the column
   std::size_t due_ = 0;
   std::size_t calls_ = 1;
   std::size_t chunks_ = 0;

@@ -1,5 +1,6 @@
 // AVX-512 F, BW, DQ and VL.
 #include "kernels/simd/avx512.h"
+
 #include "kernels/simd/stream.h"
 #include "kernels/simd/table.h"
 

@@ -149,7 +149,8 @@ struct FloatStream {
 
   static void pack(const PackArgs& a) {
     const std::size_t padded_cols = round_up(a.cols, chunk);
-    const std::size_t end = a.col_end == a.cols ? larger(padded_cols, round_up(a.cols, pack_cols)) : a.col_end;
+    const std::size_t end =
+        a.col_end == a.cols ? larger(padded_cols, round_up(a.cols, pack_cols)) : a.col_end;
     for (std::size_t t = 0; t < a.tokens; ++t) {
       const float* x = a.x + (a.x_rows ? a.x_rows[t] : t) * a.x_stride;
       auto* slot = reinterpret_cast<float*>(a.packed + t * slot_bytes(a.cols));

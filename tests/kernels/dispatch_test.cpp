@@ -55,7 +55,8 @@ TEST_CASE("features are words of the CPU's own list") {
     if (isa.name == "scalar") CHECK(isa.features.empty());
     if (isa.name == "avx2") CHECK(isa.features == "avx2 fma f16c");
     const std::string avx512 = "avx512f avx512bw avx512dq avx512vl";
-    if (isa.name == "avx512") CHECK((isa.features == avx512 || isa.features == avx512 + " avx512_vnni avx512_vbmi"));
+    if (isa.name == "avx512")
+      CHECK((isa.features == avx512 || isa.features == avx512 + " avx512_vnni avx512_vbmi"));
     if (isa.name == "amx")
       CHECK(isa.features == "amx_tile amx_bf16 " + avx512 + " avx512_vnni avx512_bf16 avx512_vbmi");
     if (isa.name == "neon") {
