@@ -15,9 +15,9 @@ struct UpperBytes {
     for (std::uint32_t code = 0; code < 128; ++code) {
       const std::uint32_t exponent = code >> 3;
       const std::uint32_t mantissa = code & 7;
-      std::uint32_t bits = (exponent + 112) << 7 | mantissa
-                                                       << 4;  // 2^-8 of the value, as in the other tables
-      if (exponent == 0) {                                    // mantissa * 2^-9
+      // 2^-8 of the value, as the other tables make it.
+      std::uint32_t bits = (exponent + 112) << 7 | mantissa << 4;
+      if (exponent == 0) {  // mantissa * 2^-9
         const std::uint32_t log2 = mantissa >= 4 ? 2 : mantissa >= 2 ? 1 : 0;
         bits = mantissa == 0 ? 0 : (log2 + 110) << 7 | (mantissa << (7 - log2) & 0x7f);
       }
