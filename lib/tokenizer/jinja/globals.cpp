@@ -25,6 +25,7 @@ std::vector<std::pair<Value, Value>> dict_items(Runtime& runtime, Arguments& arg
   if (arguments.positional.size() > 1) fail("expected at most 1 argument");
   if (!arguments.positional.empty()) {
     const Value& from = arguments.positional[0];
+    if (const Undefined* missing = from.get<Undefined>()) fail(*missing->why);
     if (const Dict* dict = from.dict()) {
       runtime.spend(dict->items.size() * sizeof(items[0]));
       items = dict->items;
@@ -60,7 +61,7 @@ Value cycler(Runtime& runtime, Call& call) {
     std::size_t at = 0;
   };
   auto state = std::make_shared<State>(State{std::move(call.rest().positional)});
-  if (state->items.empty()) fail("cycler: at least one item has to be provided");
+  if (state->items.empty() || !call.rest().named.empty()) fail("cycler: expected at least one item, and no names");
   const int depth = depth_of(runtime.list(state->items));
   Native native;
   native.name = "<cycler>";
@@ -91,7 +92,7 @@ Value joiner(Runtime& runtime, Call& call) {
 }
 
 Value raise_exception(Runtime& runtime, Call& call) {
-  throw Failure{to_text(runtime, call[0]), 0, {}};
+  throw Failure{to_text(runtime, call[0]), 0, {}, true};
 }
 
 Value strftime_now(Runtime& runtime, Call& call) {

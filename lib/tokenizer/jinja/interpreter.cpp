@@ -151,7 +151,7 @@ class Interpreter {
   }
 
   // The loop as a function of its own that gives what it printed.
-  Value run_recursively(const For& node, const Value& iterable, int depth, const ActivationPtr& outer) {
+  Value run_recursively(const For& node, const Value& iterable, int depth, ActivationPtr outer) {
     const Deeper deeper(*this);
     const Inside inside(*this, new_activation(node.slots, outer));
     Capture capture(*this);
@@ -159,7 +159,7 @@ class Interpreter {
     return capture.take();
   }
 
-  Flow run_loop(const For& node, const Value& iterable, int depth, const ActivationPtr& outer) {
+  Flow run_loop(const For& node, const Value& iterable, int depth, ActivationPtr outer) {
     auto loop = std::make_shared<Loop>(runtime_, node.test ? tested(node, iterable, outer) : iterate(iterable),
                                        node.test ? std::nullopt : length(iterable), depth);
     const auto finish = std::unique_ptr<Loop, void (*)(Loop*)>(loop.get(), [](Loop* l) { l->finish(); });
@@ -181,7 +181,7 @@ class Interpreter {
     return execute(node.otherwise);
   }
 
-  std::function<Value(const Value&)> recursion(const For& node, int depth, const ActivationPtr& outer) {
+  std::function<Value(const Value&)> recursion(const For& node, int depth, ActivationPtr outer) {
     if (!node.recursive) return {};
     runtime_.keep(outer);
     return [this, &node, depth, outer](const Value& iterable) {
@@ -190,7 +190,7 @@ class Interpreter {
   }
 
   // The items that pass the loop's test, which runs in a scope of its own, item by item.
-  Iterator tested(const For& node, const Value& iterable, const ActivationPtr& outer) {
+  Iterator tested(const For& node, const Value& iterable, ActivationPtr outer) {
     return {[this, &node, outer, items = iterate(iterable), started = false]() mutable -> std::optional<Value> {
               const Inside inside(*this, outer);
               if (!std::exchange(started, true)) enter(node.test_loads);
@@ -438,7 +438,7 @@ class Interpreter {
     } catch (Failure& failure) {
       if (failure.line == 0) {
         failure.line = expression.line;
-        failure.expression = program_.source.substr(expression.begin, expression.end - expression.begin);
+        if (!failure.is_own) failure.expression = program_.source.substr(expression.begin, expression.end - expression.begin);
       }
       throw;
     }

@@ -55,7 +55,7 @@ class Lexer {
   std::string_view rest() const { return source_.substr(at_); }
   bool starts(std::string_view what) const { return rest().starts_with(what); }
 
-  [[noreturn]] void wrong(std::string message) const { throw Failure{std::move(message), line_, {}}; }
+  [[noreturn]] void wrong(std::string message) const { fail(std::move(message), line_); }
 
   void advance(std::size_t bytes) {
     line_ += static_cast<std::size_t>(std::count(source_.begin() + static_cast<std::ptrdiff_t>(at_),

@@ -402,7 +402,7 @@ Value bound(const Value& object, const Builtin& method) {
 
 }  // namespace
 
-std::optional<Value> find_attribute(Runtime&, const Value& object, std::string_view name) {
+std::optional<Value> find_attribute(Runtime& runtime, const Value& object, std::string_view name) {
   if (const Undefined* missing = object.get<Undefined>()) fail(*missing->why);
   if (const auto* names = object.get<std::shared_ptr<Namespace>>()) {
     for (const auto& [key, value] : (*names)->attributes)
@@ -415,6 +415,10 @@ std::optional<Value> find_attribute(Runtime&, const Value& object, std::string_v
   if (list && list->kind == List::Kind::group && (name == "grouper" || name == "list"))
     return list->items[name == "grouper" ? 0 : 1];
   const auto type = type_of(object);
+  if (is_number(object) && (name == "real" || name == "imag")) {
+    if (name == "real") return binary(runtime, Binary::Op::add, object, {std::int64_t{0}});
+    return object.integer() ? Value{std::int64_t{0}} : Value{0.0};
+  }
   const Builtin* method = type ? find_method(*type, name) : nullptr;
   if (!method) return std::nullopt;
   if (!method->run)

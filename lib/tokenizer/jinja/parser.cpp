@@ -77,7 +77,7 @@ class Parser {
     if (next_ + 1 < tokens_.size()) ++next_;
     return token;
   }
-  [[noreturn]] void wrong(std::string message) const { throw Failure{std::move(message), at().line, {}}; }
+  [[noreturn]] void wrong(std::string message) const { fail(std::move(message), at().line); }
 
   bool skip_op(std::string_view op) { return at().is_op(op) && (take(), true); }
   bool skip_name(std::string_view name) { return at().is_name(name) && (take(), true); }
@@ -170,8 +170,8 @@ class Parser {
     const std::size_t line = at().line;
     const std::string tag = name();
     const auto found = std::find_if(tags.begin(), tags.end(), [&](const Tag& t) { return t.name == tag; });
-    if (tag == "block") throw Failure{"the tag 'block' is not supported: a chat template has no parents", line, {}};
-    if (found == tags.end()) throw Failure{"unknown or misplaced tag '" + tag + "'", line, {}};
+    if (tag == "block") fail("the tag 'block' is not supported: a chat template has no parents", line);
+    if (found == tags.end()) fail("unknown or misplaced tag '" + tag + "'", line);
     (this->*found->parse)(block, line);
   }
 
@@ -259,7 +259,7 @@ class Parser {
     auto function = std::make_shared<Function>();
     if (at().is_op("(")) signature(*function);
     ExpressionPtr call = expression();
-    if (!std::holds_alternative<CallExpression>(call->node)) throw Failure{"expected a call", line, {}};
+    if (!std::holds_alternative<CallExpression>(call->node)) fail("expected a call", line);
     function->body = function_body("endcall");
     block.push_back({line, CallBlock{std::move(call), std::move(function)}});
   }
@@ -293,7 +293,7 @@ class Parser {
   void parse_autoescape(Block& block, std::size_t line) {
     const ExpressionPtr value = expression();
     const Literal* literal = std::get_if<Literal>(&value->node);
-    if (!literal || is_true(literal->value)) throw Failure{"autoescape is only supported with false", line, {}};
+    if (!literal || is_true(literal->value)) fail("autoescape is only supported with false", line);
     With node;
     node.body = body("endautoescape");
     block.push_back({line, std::move(node)});
@@ -307,7 +307,7 @@ class Parser {
   }
 
   void parse_loop_control(Block& block, std::size_t line, LoopControl::Kind kind, std::string_view tag) {
-    if (loops_ == 0) throw Failure{"'" + std::string(tag) + "' outside of a loop", line, {}};
+    if (loops_ == 0) fail("'" + std::string(tag) + "' outside of a loop", line);
     block.push_back({line, LoopControl{kind}});
   }
   void parse_break(Block& block, std::size_t line) {
@@ -373,7 +373,7 @@ class Parser {
     } else if (auto* items = std::get_if<Sequence>(&expression.node); items && items->is_tuple) {
       for (const auto& item : items->items) make_target(*item, use);
     } else if (!std::holds_alternative<NamespaceField>(expression.node)) {
-      throw Failure{"cannot assign to this", expression.line, {}};
+      fail("cannot assign to this", expression.line);
     }
   }
 
@@ -535,6 +535,8 @@ class Parser {
     if (skip_op("(")) {
       const Nested nested(*this);
       ExpressionPtr inside = tuple({.in_brackets = true});
+      inside->begin = token.begin;
+      inside->end = at().end;
       expect_op(")");
       return inside;
     }
@@ -612,7 +614,7 @@ class Parser {
     const std::size_t line = object->line, begin = object->begin;
     const int depth = object->depth;
     if (token.kind == Kind::name) return make_at(line, begin, depth, Attribute{std::move(object), token.text});
-    if (token.kind != Kind::integer) throw Failure{"expected a name or a number behind '.'", token.line, {}};
+    if (token.kind != Kind::integer) fail("expected a name or a number behind '.'", token.line);
     ExpressionPtr key = make(token, 0, Literal{{token.integer}});
     return make_at(line, begin, depth, Subscript{std::move(object), std::move(key)});
   }

@@ -313,7 +313,7 @@ class Resolver {
   Slot slot(const Scope& scope, const std::string& name) const {
     const auto found = scope.find(name);
     // Jinja does not look into the filter of a set block before it is too late.
-    if (!found) throw Failure{"'" + name + "' is not known in the filter of a set block", line_, {}};
+    if (!found) fail("'" + name + "' is not known in the filter of a set block", line_);
     return *found;
   }
 
@@ -321,7 +321,7 @@ class Resolver {
     const bool is_filter = n.of == Application::Of::filter;
     n.builtin = is_filter ? find_filter(n.name) : find_test(n.name);
     if (!n.builtin && !lenient)
-      throw Failure{"there is no " + std::string(is_filter ? "filter" : "test") + " '" + n.name + "'", line_, {}};
+      fail("there is no " + std::string(is_filter ? "filter" : "test") + " '" + n.name + "'", line_);
   }
 
   void in(Data&, Scope&, bool) {}
@@ -370,7 +370,7 @@ class Resolver {
   static void forbid_assigning_loop(For& n) {
     NameWalk walk([](const Name& name, std::size_t line) {
       if (name.use == Name::Use::store && name.name == "loop")
-        throw Failure{"'loop' cannot be assigned inside a loop", line, {}};
+        fail("'loop' cannot be assigned inside a loop", line);
     });
     walk.walk(n.target), walk.walk(n.body), walk.walk(n.otherwise);
   }
@@ -442,7 +442,7 @@ class Resolver {
     for (std::size_t i = 0; i < f.parameters.size(); ++i) {
       const std::string& name = std::get<Name>(f.parameters[i]->node).name;
       if (name == "caller" && used.contains(name) && i < required)
-        throw Failure{"the parameter 'caller' needs a default", line_, {}};
+        fail("the parameter 'caller' needs a default", line_);
       used.erase(name);
     }
     if (used.contains("caller")) f.caller = scope.pass("caller");

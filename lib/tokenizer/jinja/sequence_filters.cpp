@@ -203,7 +203,7 @@ Value dict_sort(Runtime& runtime, Call& call) {
     const Value& sort_key = by == "key" ? key : value;
     all.push_back({call.flag(1) ? sort_key : folded(runtime, sort_key), pair(key, value)});
   }
-  sort_by_key(runtime, all, call.flag(3));
+  sort_by_key(runtime, all, call.integer_or(3, 0) != 0);
   return runtime.list(values_of(std::move(all)));
 }
 
@@ -366,7 +366,7 @@ Value sort(Runtime& runtime, Call& call) {
     for (const Getter& get : getters) keys.push_back(get(item));
     return runtime.list(std::move(keys));
   });
-  sort_by_key(runtime, all, call.flag(1));
+  sort_by_key(runtime, all, call.integer_or(1, 0) != 0);
   return runtime.list(values_of(std::move(all)));
 }
 

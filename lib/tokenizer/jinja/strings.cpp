@@ -201,10 +201,10 @@ std::size_t word_bytes(std::string_view text, bool from_right) {
 
 std::vector<std::string_view> split_words(std::string_view text, std::int64_t most, bool from_right) {
   std::vector<std::string_view> words;
-  const Side near = from_right ? Side::right : Side::left, far = from_right ? Side::left : Side::right;
+  const Side near = from_right ? Side::right : Side::left;
   while (!(text = strip(text, near)).empty()) {
     if (most >= 0 && static_cast<std::int64_t>(words.size()) == most) {
-      words.push_back(strip(text, far));
+      words.push_back(text);
       break;
     }
     const std::size_t bytes = word_bytes(text, from_right);

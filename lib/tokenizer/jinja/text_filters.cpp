@@ -338,14 +338,15 @@ Value trim(Runtime& runtime, Call& call) {
 }
 
 Value truncate(Runtime& runtime, Call& call) {
-  const std::string& text = call.text(0);
   const std::string end = call.text_or(3, "...");
   const std::int64_t most = call.integer_or(1, 255), end_size = static_cast<std::int64_t>(count_characters(end));
   const std::int64_t leeway = call.given_not_none(4) ? call.integer(4) : 5;
   if (most < end_size) fail("truncate: expected length >= " + std::to_string(end_size) + ", got " + std::to_string(most));
   if (leeway < 0) fail("truncate: expected leeway >= 0, got " + std::to_string(leeway));
-  const auto size = static_cast<std::int64_t>(count_characters(text));
+  const auto given = jinja::length(call[0]);
+  const auto size = static_cast<std::int64_t>(given ? *given : count_characters(call.text(0)));
   if (size <= most || size - most <= leeway) return call[0];
+  const std::string& text = call.text(0);
   std::string_view kept = std::string_view(text).substr(0, byte_offset(text, static_cast<std::size_t>(most - end_size)));
   if (!call.flag(2)) kept = kept.substr(0, kept.rfind(' '));
   return runtime.text(std::string(kept) + end);

@@ -100,8 +100,8 @@ Iterator iterate_text(const Text& text) {
 
 }  // namespace
 
-void fail(std::string message) {
-  throw Failure{std::move(message), 0, {}};
+void fail(std::string message, std::size_t line) {
+  throw Failure{std::move(message), line};
 }
 
 std::int64_t Range::size() const {

@@ -31,10 +31,11 @@ constexpr int kMaxDepth = 400;  // containers and lazy filters inside each other
 // What goes wrong while a template is compiled or rendered. Whoever knows the place adds it.
 struct Failure {
   std::string message;
-  std::size_t line = 0;    // 0: not known yet
-  std::string expression;  // the template's text that failed; may stay empty
+  std::size_t line = 0;         // 0: not known yet
+  std::string expression = {};  // the template's text that failed; may stay empty
+  bool is_own = false;          // the template's own words: raise_exception
 };
-[[noreturn]] void fail(std::string message);
+[[noreturn]] void fail(std::string message, std::size_t line = 0);
 
 struct Undefined {
   std::shared_ptr<const std::string> why;  // the error for doing more with it than asking and printing
