@@ -37,16 +37,23 @@ constexpr std::size_t kMaxShown = 100;  // of a failed expression
 }
 
 jinja::Value to_value(const Json& json, int depth) {
-  if (depth > jinja::kMaxDepth) jinja::fail("a variable is nested more than " + std::to_string(jinja::kMaxDepth) + " deep");
+  if (depth > jinja::kMaxDepth)
+    jinja::fail("a variable is nested more than " + std::to_string(jinja::kMaxDepth) + " deep");
   switch (json.type()) {
-    case Json::value_t::null: return {jinja::None()};
-    case Json::value_t::boolean: return {json.get<bool>()};
-    case Json::value_t::number_integer: return {json.get<std::int64_t>()};
-    case Json::value_t::number_unsigned:
-      if (json.get<std::uint64_t>() > static_cast<std::uint64_t>(INT64_MAX)) jinja::fail("a variable holds an integer beyond 64 bits");
+    case Json::value_t::null:
+      return {jinja::None()};
+    case Json::value_t::boolean:
+      return {json.get<bool>()};
+    case Json::value_t::number_integer:
       return {json.get<std::int64_t>()};
-    case Json::value_t::number_float: return {json.get<double>()};
-    case Json::value_t::string: return jinja::make_text(unicode::repair(json.get_ref<const std::string&>()));
+    case Json::value_t::number_unsigned:
+      if (json.get<std::uint64_t>() > static_cast<std::uint64_t>(INT64_MAX))
+        jinja::fail("a variable holds an integer beyond 64 bits");
+      return {json.get<std::int64_t>()};
+    case Json::value_t::number_float:
+      return {json.get<double>()};
+    case Json::value_t::string:
+      return jinja::make_text(unicode::repair(json.get_ref<const std::string&>()));
     case Json::value_t::array: {
       std::vector<jinja::Value> items;
       for (const Json& item : json) items.push_back(to_value(item, depth + 1));
@@ -54,22 +61,26 @@ jinja::Value to_value(const Json& json, int depth) {
     }
     case Json::value_t::object: {
       std::vector<std::pair<jinja::Value, jinja::Value>> items;
-      for (const auto& [key, value] : json.items()) items.emplace_back(jinja::make_text(unicode::repair(key)), to_value(value, depth + 1));
+      for (const auto& [key, value] : json.items())
+        items.emplace_back(jinja::make_text(unicode::repair(key)), to_value(value, depth + 1));
       return jinja::make_dict(std::move(items));
     }
-    default: jinja::fail("a variable is of a kind that JSON does not have");
+    default:
+      jinja::fail("a variable is of a kind that JSON does not have");
   }
 }
 
 void check_objects(const Json& list, std::string_view what) {
-  if (!list.is_array() || !std::all_of(list.begin(), list.end(), [](const Json& item) { return item.is_object(); }))
+  if (!list.is_array() ||
+      !std::all_of(list.begin(), list.end(), [](const Json& item) { return item.is_object(); }))
     throw UsageError(std::string(what) + ": expected a list of objects");
 }
 
 // Templates read reasoning under different names: reasoning_content is the usual one, thinking is gpt-oss's.
 Json with_reasoning(Json message) {
   static constexpr std::array names = {"reasoning_content", "thinking", "reasoning"};
-  const auto* name = std::find_if(names.begin(), names.end(), [&](const char* n) { return message.contains(n); });
+  const auto* name =
+      std::find_if(names.begin(), names.end(), [&](const char* n) { return message.contains(n); });
   if (name == names.end()) return message;
   const Json reasoning = message[*name];
   Json result = Json::object();
@@ -104,7 +115,8 @@ ChatTemplate::ChatTemplate(std::string_view text, std::string name) : name_(std:
   }
 }
 
-std::string ChatTemplate::render(const Json& variables, const Limits& limits, std::optional<std::time_t> now) const {
+std::string ChatTemplate::render(const Json& variables, const Limits& limits,
+                                 std::optional<std::time_t> now) const {
   try {
     if (!variables.is_object()) jinja::fail("the variables are no object");
     const jinja::Value values = to_value(variables, 0);
@@ -117,10 +129,12 @@ std::string ChatTemplate::render(const Json& variables, const Limits& limits, st
 
 ChatTemplateTexts find_chat_templates(const std::filesystem::path& dir, const Tokenizer& tokenizer) {
   ChatTemplateTexts texts;
-  if (const auto path = dir / "chat_template.jinja"; path_exists(path)) texts["default"] = read_template(path);
+  if (const auto path = dir / "chat_template.jinja"; path_exists(path))
+    texts["default"] = read_template(path);
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(dir / "additional_chat_templates", error))
-    if (entry.path().extension() == ".jinja") texts[entry.path().stem().string()] = read_template(entry.path());
+    if (entry.path().extension() == ".jinja")
+      texts[entry.path().stem().string()] = read_template(entry.path());
   if (!texts.empty()) return texts;
   for (const auto& [name, text] : tokenizer.chat_templates())
     texts[name] = {text, (dir / "tokenizer_config.json").string() + ": chat_template"};
@@ -143,8 +157,10 @@ Json chat_variables(const ChatInput& input, const std::map<std::string, std::str
   check_objects(messages, "messages");
   if (messages.empty()) throw UsageError("messages: expected at least one");
   Json variables = Json::object();
-  for (const Json& message : messages) variables["messages"].push_back(with_reasoning(without_nulls(message)));
-  for (const auto& [name, list] : {std::pair("tools", input.tools), std::pair("documents", input.documents)}) {
+  for (const Json& message : messages)
+    variables["messages"].push_back(with_reasoning(without_nulls(message)));
+  for (const auto& [name, list] :
+       {std::pair("tools", input.tools), std::pair("documents", input.documents)}) {
     if (list && !list->is_null()) check_objects(*list, name);
     variables[name] = list ? *list : none;
   }
@@ -152,7 +168,8 @@ Json chat_variables(const ChatInput& input, const std::map<std::string, std::str
   static constexpr std::array standard = {"bos_token", "eos_token", "unk_token", "sep_token",
                                           "pad_token", "cls_token", "mask_token"};
   for (const char* name : standard)
-    if (const auto token = named_tokens.find(name); token != named_tokens.end()) variables[name] = token->second;
+    if (const auto token = named_tokens.find(name); token != named_tokens.end())
+      variables[name] = token->second;
   if (input.extra && !input.extra->is_object()) throw UsageError("template variables: expected an object");
   if (input.extra) variables.update(*input.extra);
   return variables;

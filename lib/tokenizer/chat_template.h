@@ -55,12 +55,12 @@ struct ChatTemplateText {
 };
 using ChatTemplateTexts = std::map<std::string, ChatTemplateText>;  // by name; a single one is "default"
 
-// What a model folder has: DIR/chat_template.jinja and DIR/additional_chat_templates/NAME.jinja or, without any
-// of them, `chat_template` of tokenizer_config.json, which the tokenizer has read. Throws Error.
+// What a model folder has: DIR/chat_template.jinja and DIR/additional_chat_templates/NAME.jinja or, without
+// any of them, `chat_template` of tokenizer_config.json, which the tokenizer has read. Throws Error.
 ChatTemplateTexts find_chat_templates(const std::filesystem::path& dir, const Tokenizer& tokenizer);
 
-// The one that transformers would take: "tool_use" for a conversation with tools, else "default". Throws Error,
-// naming those there are, if there is no default.
+// The one that transformers would take: "tool_use" for a conversation with tools, else "default". Throws
+// Error, naming those there are, if there is no default.
 const ChatTemplateText& choose_chat_template(const ChatTemplateTexts& templates, bool with_tools);
 
 // A conversation as a template gets it.
@@ -73,8 +73,10 @@ struct ChatInput {
 };
 
 // The variables that apply_chat_template of transformers 5.23 makes of it: the messages without their null
-// fields and with reasoning under each name it is known by, tools, documents, add_generation_prompt, the named
-// special tokens ("bos_token", ...) and the extra ones. Throws UsageError for what is not as ChatInput says.
-nlohmann::ordered_json chat_variables(const ChatInput& input, const std::map<std::string, std::string>& named_tokens);
+// fields and with reasoning under each name it is known by, tools, documents, add_generation_prompt, the
+// named special tokens ("bos_token", ...) and the extra ones. Throws UsageError for what is not as ChatInput
+// says.
+nlohmann::ordered_json chat_variables(const ChatInput& input,
+                                      const std::map<std::string, std::string>& named_tokens);
 
 }  // namespace baleen

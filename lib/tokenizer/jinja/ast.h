@@ -91,8 +91,8 @@ struct Application {  // of a filter or a test
 struct Expression {
   std::size_t line, begin, end;  // of the source with normalized line ends
   int depth;                     // of the tree below
-  std::variant<Literal, Name, NamespaceField, Sequence, Pairs, Unary, Binary, Comparison, Concatenation, Conditional,
-               Attribute, Subscript, Slice, CallExpression, Application>
+  std::variant<Literal, Name, NamespaceField, Sequence, Pairs, Unary, Binary, Comparison, Concatenation,
+               Conditional, Attribute, Subscript, Slice, CallExpression, Application>
       node;
 };
 
@@ -170,8 +170,8 @@ struct Unsupported {  // include and import: there is nothing to load from, so r
 
 struct Statement {
   std::size_t line;
-  std::variant<Data, Print, If, For, Set, SetBlock, FilterBlock, With, MacroDefinition, CallBlock, LoopControl,
-               Unsupported>
+  std::variant<Data, Print, If, For, Set, SetBlock, FilterBlock, With, MacroDefinition, CallBlock,
+               LoopControl, Unsupported>
       node;
 };
 

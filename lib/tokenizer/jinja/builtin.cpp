@@ -36,7 +36,8 @@ Parameters parse(std::string_view text) {
 
 }  // namespace
 
-Call::Call(std::string_view function, std::string_view parameters_text, Arguments arguments) : function_(function) {
+Call::Call(std::string_view function, std::string_view parameters_text, Arguments arguments)
+    : function_(function) {
   const std::string name(function);
   const Parameters parameters = parse(parameters_text);
   const std::size_t count = parameters.all.size();
@@ -46,7 +47,8 @@ Call::Call(std::string_view function, std::string_view parameters_text, Argument
          std::to_string(arguments.positional.size()));
   const std::size_t by_position = std::min(count, arguments.positional.size());
   const auto positional = arguments.positional.begin();
-  for (std::size_t i = 0; i < by_position; ++i) bound_[i] = std::move(positional[static_cast<std::ptrdiff_t>(i)]);
+  for (std::size_t i = 0; i < by_position; ++i)
+    bound_[i] = std::move(positional[static_cast<std::ptrdiff_t>(i)]);
   rest_.positional.assign(std::make_move_iterator(positional + static_cast<std::ptrdiff_t>(by_position)),
                           std::make_move_iterator(arguments.positional.end()));
   for (auto& [key, value] : arguments.named) {
@@ -74,7 +76,8 @@ const Value& Call::operator[](std::size_t at) const {
 void Call::wrong(std::size_t at, std::string_view expected) const {
   const Value& value = (*this)[at];
   if (const Undefined* missing = value.get<Undefined>()) fail(*missing->why);
-  fail(std::string(function_) + ": expected " + std::string(expected) + ", found " + std::string(type_name(value)));
+  fail(std::string(function_) + ": expected " + std::string(expected) + ", found " +
+       std::string(type_name(value)));
 }
 
 const std::string& Call::text(std::size_t at) const {

@@ -1,5 +1,5 @@
-// Characters whose upper or title case is more than one character: Unicode 14's SpecialCasing.txt, as far as it
-// depends on neither language nor context. Everything else is utf8proc's to answer.
+// Characters whose upper or title case is more than one character: Unicode 14's SpecialCasing.txt, as far as
+// it depends on neither language nor context. Everything else is utf8proc's to answer.
 #pragma once
 
 #include <array>

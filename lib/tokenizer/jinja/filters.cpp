@@ -39,7 +39,9 @@ Value to_integer(Runtime&, Call& call) {
   }
   const std::string* text = value.text();
   if (!text) return otherwise;
-  if (const auto whole = parse_integer(*text, call.integer_or(2, 10))) return {*whole};
+  const auto base = call.has(2) ? call[2].integer() : 10;
+  const auto parsed = base ? parse_integer(*text, *base) : std::nullopt;
+  if (parsed) return {*parsed};
   // "42.23" is 42.
   const auto real = parse_real(*text);
   const auto whole = real ? truncated(*real) : std::nullopt;
@@ -56,15 +58,18 @@ Value to_real(Runtime&, Call& call) {
 
 Value round(Runtime& runtime, Call& call) {
   const std::string method = call.text_or(2, "common");
-  if (method != "common" && method != "ceil" && method != "floor") fail("round: method must be common, ceil or floor");
+  if (method != "common" && method != "ceil" && method != "floor")
+    fail("round: method must be common, ceil or floor");
   if (!is_number(call[0])) fail("round: expected a number, found " + std::string(type_name(call[0])));
   if (method == "common" && call.has(1) && call[1].is_none() && !call[0].integer()) {
     const auto whole = truncated(std::nearbyint(to_double(call[0])));
     if (!whole) fail("cannot convert the float to an integer");
     return {*whole};
   }
-  if (method == "common") return rounded(call[0], call.has(1) && call[1].is_none() ? 0 : call.integer_or(1, 0));
-  const Value unit = binary(runtime, Binary::Op::power, {std::int64_t{10}}, call.value_or(1, {std::int64_t{0}}));
+  if (method == "common")
+    return rounded(call[0], call.has(1) && call[1].is_none() ? 0 : call.integer_or(1, 0));
+  const Value unit =
+      binary(runtime, Binary::Op::power, {std::int64_t{10}}, call.value_or(1, {std::int64_t{0}}));
   const Value scaled = binary(runtime, Binary::Op::multiply, call[0], unit);
   if (scaled.integer()) return binary(runtime, Binary::Op::divide, scaled, unit);
   const double cut = method == "ceil" ? std::ceil(to_double(scaled)) : std::floor(to_double(scaled));
@@ -136,7 +141,8 @@ constexpr std::array kFilters = std::to_array<Builtin>({
 }  // namespace
 
 const Builtin* find_filter(std::string_view name) {
-  const auto at = std::find_if(kFilters.begin(), kFilters.end(), [&](const Builtin& b) { return b.name == name; });
+  const auto at =
+      std::find_if(kFilters.begin(), kFilters.end(), [&](const Builtin& b) { return b.name == name; });
   return at == kFilters.end() ? nullptr : &*at;
 }
 

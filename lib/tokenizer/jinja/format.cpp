@@ -99,9 +99,11 @@ std::string real_number(Runtime& runtime, const Spec& spec, double value) {
     digits = printed(magnitude, 'g', static_cast<int>(std::max<std::int64_t>(spec.precision, 1)), false);
     if (digits.find_first_of(".en") == digits.npos) digits += ".0";
   } else if (spec.type == '%') {
-    digits = printed(magnitude * 100, 'f', static_cast<int>(spec.precision < 0 ? 6 : spec.precision), false) + "%";
+    digits =
+        printed(magnitude * 100, 'f', static_cast<int>(spec.precision < 0 ? 6 : spec.precision), false) + "%";
   } else {
-    digits = printed(magnitude, lower_type, static_cast<int>(spec.precision < 0 ? 6 : spec.precision), spec.alternate);
+    digits = printed(magnitude, lower_type, static_cast<int>(spec.precision < 0 ? 6 : spec.precision),
+                     spec.alternate);
   }
   if (spec.type >= 'A' && spec.type <= 'Z') digits = to_upper_ascii(digits);
   return assembled(runtime, spec, negative, "", grouped(digits, spec.grouping, 3));
@@ -149,7 +151,8 @@ class Percent {
     const bool is_tuple = tuple && tuple->is_tuple();
     const bool all_used = is_tuple ? used_ == tuple->items.size() : used_ > 0;
     // A mapping (and what can be indexed like one) need not be used.
-    const bool may_stay = values_.dict() || (tuple && !is_tuple) || values_.is_undefined() || values_.get<Range>();
+    const bool may_stay =
+        values_.dict() || (tuple && !is_tuple) || values_.is_undefined() || values_.get<Range>();
     if (!all_used && !may_stay) fail("not all arguments converted during string formatting");
     return out_.take();
   }
@@ -226,15 +229,22 @@ class Percent {
 
   void convert(Spec& spec, const Value& value, bool zero) {
     switch (spec.type) {
-      case 's': return text(spec, markup_ ? escaped(value) : to_text(runtime_, value));
-      case 'r': return text(spec, to_repr(runtime_, value));
-      case 'a': return text(spec, value.text() ? quoted(*value.text(), true) : to_repr(runtime_, value));
-      case 'c': return text(spec, character(runtime_, value));
-      default: break;
+      case 's':
+        return text(spec, markup_ ? escaped(value) : to_text(runtime_, value));
+      case 'r':
+        return text(spec, to_repr(runtime_, value));
+      case 'a':
+        return text(spec, value.text() ? quoted(*value.text(), true) : to_repr(runtime_, value));
+      case 'c':
+        return text(spec, character(runtime_, value));
+      default:
+        break;
     }
     if (zero) spec.fill = "0";
     if (value.is_undefined()) fail(*value.get<Undefined>()->why);
-    if (!is_number(value)) fail(std::string("%") + spec.type + " format: a number is required, not " + std::string(type_name(value)));
+    if (!is_number(value))
+      fail(std::string("%") + spec.type + " format: a number is required, not " +
+           std::string(type_name(value)));
     if (std::string_view("diuxXo").find(spec.type) != std::string_view::npos) {
       if (value.get<double>() && std::string_view("xXo").find(spec.type) != std::string_view::npos)
         fail(std::string("%") + spec.type + " format: an integer is required, not float");
@@ -308,7 +318,9 @@ Spec parse_spec(std::string_view text) {
 std::string format_value(Runtime& runtime, const Value& value, std::string_view spec_text) {
   if (spec_text.empty()) return to_text(runtime, value);
   Spec spec = parse_spec(spec_text);
-  const auto type_in = [&](std::string_view types) { return !spec.type || types.find(spec.type) != types.npos; };
+  const auto type_in = [&](std::string_view types) {
+    return !spec.type || types.find(spec.type) != types.npos;
+  };
   const auto integer = value.integer();
   if (const std::string* text = value.text()) {
     if (!type_in("s") || spec.align == '=' || spec.sign != '-' || spec.alternate || spec.grouping)
@@ -316,7 +328,8 @@ std::string format_value(Runtime& runtime, const Value& value, std::string_view 
     const Align align = spec.align == '>' ? Align::right : spec.align == '^' ? Align::center : Align::left;
     return padded(runtime, cut(*text, spec.precision), spec.width, align, spec.fill);
   }
-  if (integer && spec.type == 'c') return padded(runtime, character(runtime, value), spec.width, Align::left, spec.fill);
+  if (integer && spec.type == 'c')
+    return padded(runtime, character(runtime, value), spec.width, Align::left, spec.fill);
   if (integer && type_in("dxXobn")) {
     if (spec.precision >= 0) fail("precision not allowed in integer format specifier");
     if (spec.type == 'n') spec.type = 'd';
@@ -376,7 +389,8 @@ class Braces {
     text.remove_prefix(name_end);
     bool escape = markup_;
     if (text.starts_with('!')) {
-      if (text.size() < 2 || (text.size() > 2 && text[2] != ':')) fail("expected ':' after conversion specifier");
+      if (text.size() < 2 || (text.size() > 2 && text[2] != ':'))
+        fail("expected ':' after conversion specifier");
       value = converted(value, text[1]);
       text.remove_prefix(2);
     }
@@ -389,7 +403,8 @@ class Braces {
   Value converted(const Value& value, char how) {
     if (how == 's') return runtime_.text(to_text(runtime_, value));
     if (how == 'r') return runtime_.text(to_repr(runtime_, value));
-    if (how == 'a') return runtime_.text(value.text() ? quoted(*value.text(), true) : to_repr(runtime_, value));
+    if (how == 'a')
+      return runtime_.text(value.text() ? quoted(*value.text(), true) : to_repr(runtime_, value));
     fail(std::string("unknown conversion specifier '") + how + "'");
   }
 
@@ -443,7 +458,8 @@ class Braces {
 
 }  // namespace
 
-std::string padded(Runtime& runtime, std::string_view text, std::int64_t width, Align align, std::string_view fill) {
+std::string padded(Runtime& runtime, std::string_view text, std::int64_t width, Align align,
+                   std::string_view fill) {
   const std::int64_t missing = width - static_cast<std::int64_t>(count_characters(text));
   if (missing <= 0) return std::string(text);
   // In the middle format() puts the odd one to the right. (str.center is another matter.)

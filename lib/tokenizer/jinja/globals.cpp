@@ -61,7 +61,8 @@ Value cycler(Runtime& runtime, Call& call) {
     std::size_t at = 0;
   };
   auto state = std::make_shared<State>(State{std::move(call.rest().positional)});
-  if (state->items.empty() || !call.rest().named.empty()) fail("cycler: expected at least one item, and no names");
+  if (state->items.empty() || !call.rest().named.empty())
+    fail("cycler: expected at least one item, and no names");
   const int depth = depth_of(runtime.list(state->items));
   Native native;
   native.name = "<cycler>";
@@ -69,15 +70,21 @@ Value cycler(Runtime& runtime, Call& call) {
   native.attribute = [state, depth](std::string_view name) -> std::optional<Value> {
     if (name == "current") return state->items[state->at];
     if (name == "next")
-      return make_function("<method next>", [state](Runtime&, Arguments) {
-        const std::size_t at = std::exchange(state->at, (state->at + 1) % state->items.size());
-        return state->items[at];
-      }, depth + 1);
+      return make_function(
+          "<method next>",
+          [state](Runtime&, Arguments) {
+            const std::size_t at = std::exchange(state->at, (state->at + 1) % state->items.size());
+            return state->items[at];
+          },
+          depth + 1);
     if (name == "reset")
-      return make_function("<method reset>", [state](Runtime&, Arguments) {
-        state->at = 0;
-        return Value{None()};
-      }, depth + 1);
+      return make_function(
+          "<method reset>",
+          [state](Runtime&, Arguments) {
+            state->at = 0;
+            return Value{None()};
+          },
+          depth + 1);
     return std::nullopt;
   };
   return {std::make_shared<const Native>(std::move(native))};
@@ -86,9 +93,12 @@ Value cycler(Runtime& runtime, Call& call) {
 Value joiner(Runtime& runtime, Call& call) {
   const Value separator = call.value_or(0, make_text(", "));
   const int depth = depth_of(runtime.list({separator}));
-  return make_function("<joiner>", [separator, used = std::make_shared<bool>(false)](Runtime&, Arguments) {
-    return std::exchange(*used, true) ? separator : make_text("");
-  }, depth);
+  return make_function(
+      "<joiner>",
+      [separator, used = std::make_shared<bool>(false)](Runtime&, Arguments) {
+        return std::exchange(*used, true) ? separator : make_text("");
+      },
+      depth);
 }
 
 Value raise_exception(Runtime& runtime, Call& call) {
@@ -127,11 +137,13 @@ constexpr std::array kGlobals = std::to_array<Builtin>({
 }  // namespace
 
 void check_namespace_name(std::string_view name) {
-  if (name.starts_with('_')) fail("a namespace cannot hold '" + std::string(name) + "': the name begins with '_'");
+  if (name.starts_with('_'))
+    fail("a namespace cannot hold '" + std::string(name) + "': the name begins with '_'");
 }
 
 std::optional<Value> find_global(std::string_view name) {
-  const auto at = std::find_if(kGlobals.begin(), kGlobals.end(), [&](const Builtin& b) { return b.name == name; });
+  const auto at =
+      std::find_if(kGlobals.begin(), kGlobals.end(), [&](const Builtin& b) { return b.name == name; });
   if (at == kGlobals.end()) return std::nullopt;
   return make_function("<function " + std::string(name) + ">", [at](Runtime& runtime, Arguments arguments) {
     return apply(runtime, *at, std::move(arguments));

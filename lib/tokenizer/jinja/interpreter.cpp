@@ -95,9 +95,15 @@ class Interpreter {
     for (const Load& load : loads) {
       Value& slot = frame_->slots[static_cast<std::size_t>(load.index)];
       switch (load.from) {
-        case Load::From::context: slot = given(load.name); break;
-        case Load::From::outer: slot = variable(load.outer); break;
-        case Load::From::nothing: slot = missing(load.name); break;
+        case Load::From::context:
+          slot = given(load.name);
+          break;
+        case Load::From::outer:
+          slot = variable(load.outer);
+          break;
+        case Load::From::nothing:
+          slot = missing(load.name);
+          break;
       }
     }
   }
@@ -160,9 +166,9 @@ class Interpreter {
   }
 
   Flow run_loop(const For& node, const Value& iterable, int depth, ActivationPtr outer) {
-    auto loop = std::make_shared<Loop>(runtime_, node.test ? tested(node, iterable, outer) : iterate(iterable),
-                                       node.test ? std::nullopt : length(iterable), depth);
-    const auto finish = std::unique_ptr<Loop, void (*)(Loop*)>(loop.get(), [](Loop* l) { l->finish(); });
+    auto loop =
+        std::make_shared<Loop>(runtime_, node.test ? tested(node, iterable, outer) : iterate(iterable),
+                               node.test ? std::nullopt : length(iterable), depth);
     std::optional<Value> variable_loop;
     if (node.loop >= 0) variable_loop = loop->variable(recursion(node, depth, outer));
     bool completed = false;
@@ -191,17 +197,19 @@ class Interpreter {
 
   // The items that pass the loop's test, which runs in a scope of its own, item by item.
   Iterator tested(const For& node, const Value& iterable, ActivationPtr outer) {
-    return {[this, &node, outer, items = iterate(iterable), started = false]() mutable -> std::optional<Value> {
-              const Inside inside(*this, outer);
-              if (!std::exchange(started, true)) enter(node.test_loads);
-              while (auto item = items.next()) {
-                runtime_.step();
-                assign(*node.test_target, *item);
-                if (is_true(evaluate(*node.test))) return item;
-              }
-              return std::nullopt;
-            },
-            depth_of(iterable) + 1};
+    runtime_.keep(outer);
+    return {
+        [this, &node, outer, items = iterate(iterable), started = false]() mutable -> std::optional<Value> {
+          const Inside inside(*this, outer);
+          if (!std::exchange(started, true)) enter(node.test_loads);
+          while (auto item = items.next()) {
+            runtime_.step();
+            assign(*node.test_target, *item);
+            if (is_true(evaluate(*node.test))) return item;
+          }
+          return std::nullopt;
+        },
+        depth_of(iterable) + 1};
   }
 
   Flow run(const Set& node) {
@@ -278,7 +286,9 @@ class Interpreter {
     return Flow::on;
   }
 
-  Flow run(const LoopControl& node) { return node.kind == LoopControl::Kind::leave ? Flow::leave : Flow::next; }
+  Flow run(const LoopControl& node) {
+    return node.kind == LoopControl::Kind::leave ? Flow::leave : Flow::next;
+  }
 
   [[noreturn]] Flow run(const Unsupported& node) {
     fail("the tag '" + node.tag + "' is not supported: there is nothing to load from");
@@ -295,7 +305,8 @@ class Interpreter {
       const auto& items = std::get<Sequence>(target.node).items;
       std::vector<Value> values = to_vector(runtime_, value);
       if (values.size() != items.size())
-        fail("cannot unpack " + std::to_string(values.size()) + " values into " + std::to_string(items.size()) + " names");
+        fail("cannot unpack " + std::to_string(values.size()) + " values into " +
+             std::to_string(items.size()) + " names");
       for (std::size_t i = 0; i < values.size(); ++i) assign(*items[i], std::move(values[i]));
     }
   }
@@ -305,7 +316,8 @@ class Interpreter {
     if (!names) fail("cannot assign attribute on non-namespace object '" + field.name + "'");
     check_namespace_name(field.field);
     auto& attributes = (*names)->attributes;
-    const auto at = std::find_if(attributes.begin(), attributes.end(), [&](const auto& a) { return a.first == field.field; });
+    const auto at = std::find_if(attributes.begin(), attributes.end(),
+                                 [&](const auto& a) { return a.first == field.field; });
     if (at == attributes.end())
       attributes.emplace_back(field.field, std::move(value));
     else
@@ -316,7 +328,8 @@ class Interpreter {
 
   ActivationPtr new_activation(int slots, const ActivationPtr& outer) {
     runtime_.spend(sizeof(Activation) + static_cast<std::size_t>(slots) * sizeof(Value));
-    return std::make_shared<Activation>(Activation{std::vector<Value>(static_cast<std::size_t>(slots)), outer});
+    return std::make_shared<Activation>(
+        Activation{std::vector<Value>(static_cast<std::size_t>(slots)), outer});
   }
 
   Value closure(const std::shared_ptr<Function>& function) {
@@ -337,7 +350,8 @@ class Interpreter {
     if (name == "caller") return Value{function.caller >= 0};
     if (name != "arguments") return std::nullopt;
     std::vector<Value> names;
-    for (const auto& parameter : function.parameters) names.push_back(make_text(std::get<Name>(parameter->node).name));
+    for (const auto& parameter : function.parameters)
+      names.push_back(make_text(std::get<Name>(parameter->node).name));
     return make_tuple(std::move(names));
   }
 
@@ -369,7 +383,8 @@ class Interpreter {
     else if (!arguments.named.empty())
       fail(name + " takes no keyword argument '" + arguments.named[0].first + "'");
     const std::size_t used = std::min(count, arguments.positional.size());
-    arguments.positional.erase(arguments.positional.begin(), arguments.positional.begin() + static_cast<std::ptrdiff_t>(used));
+    arguments.positional.erase(arguments.positional.begin(),
+                               arguments.positional.begin() + static_cast<std::ptrdiff_t>(used));
     if (function.varargs >= 0)
       slot(function.varargs) = runtime_.list(std::move(arguments.positional), List::Kind::tuple);
     else if (!arguments.positional.empty())
@@ -393,7 +408,8 @@ class Interpreter {
   }
 
   static std::optional<Value> take_named(Arguments& arguments, std::string_view name) {
-    const auto at = std::find_if(arguments.named.begin(), arguments.named.end(), [&](const auto& a) { return a.first == name; });
+    const auto at = std::find_if(arguments.named.begin(), arguments.named.end(),
+                                 [&](const auto& a) { return a.first == name; });
     if (at == arguments.named.end()) return std::nullopt;
     Value value = std::move(at->second);
     arguments.named.erase(at);
@@ -417,7 +433,8 @@ class Interpreter {
     for (const auto& value : list.positional) arguments.positional.push_back(evaluate(*value));
     for (const auto& [name, value] : list.named) arguments.named.emplace_back(name, evaluate(*value));
     if (list.star)
-      for (Value& value : to_vector(runtime_, evaluate(*list.star))) arguments.positional.push_back(std::move(value));
+      for (Value& value : to_vector(runtime_, evaluate(*list.star)))
+        arguments.positional.push_back(std::move(value));
     if (!list.double_star) return arguments;
     const Value named = evaluate(*list.double_star);
     if (!named.dict()) fail("'**' takes a dict, not " + std::string(type_name(named)));
@@ -438,7 +455,8 @@ class Interpreter {
     } catch (Failure& failure) {
       if (failure.line == 0) {
         failure.line = expression.line;
-        if (!failure.is_own) failure.expression = program_.source.substr(expression.begin, expression.end - expression.begin);
+        if (!failure.is_own)
+          failure.expression = program_.source.substr(expression.begin, expression.end - expression.begin);
       }
       throw;
     }
@@ -515,7 +533,8 @@ class Interpreter {
 
   Value value_of(const Application& node) {
     const bool is_filter = node.of == Application::Of::filter;
-    if (!node.builtin) fail("there is no " + std::string(is_filter ? "filter" : "test") + " '" + node.name + "'");
+    if (!node.builtin)
+      fail("there is no " + std::string(is_filter ? "filter" : "test") + " '" + node.name + "'");
     Value subject = node.subject ? evaluate(*node.subject) : block_text_;
     Arguments arguments = evaluate(node.arguments);
     arguments.positional.insert(arguments.positional.begin(), std::move(subject));

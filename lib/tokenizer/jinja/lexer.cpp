@@ -23,7 +23,9 @@ std::size_t space_bytes(std::string_view text) {
 // underscore is allowed behind a prefix such as 0x.
 std::size_t digits(std::string_view text, int base, bool leading_underscore) {
   const auto is_digit = [&](char c) {
-    const int value = is_decimal_digit(c) ? c - '0' : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10 : 99;
+    const int value = is_decimal_digit(c)                      ? c - '0'
+                      : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10
+                                                               : 99;
     return value < base;
   };
   std::size_t at = 0;
@@ -59,7 +61,8 @@ class Lexer {
 
   void advance(std::size_t bytes) {
     line_ += static_cast<std::size_t>(std::count(source_.begin() + static_cast<std::ptrdiff_t>(at_),
-                                                 source_.begin() + static_cast<std::ptrdiff_t>(at_ + bytes), '\n'));
+                                                 source_.begin() + static_cast<std::ptrdiff_t>(at_ + bytes),
+                                                 '\n'));
     at_ += bytes;
   }
 
@@ -68,8 +71,8 @@ class Lexer {
     return tokens_.back();
   }
 
-  // Data up to a tag that begins at `end` with white space sign `sign` ("-" takes all white space before it; by
-  // default a tag that is no {{ takes what stands before it on its line).
+  // Data up to a tag that begins at `end` with white space sign `sign` ("-" takes all white space before it;
+  // by default a tag that is no {{ takes what stands before it on its line).
   void add_data(std::size_t end, char sign, bool is_print) {
     std::string_view text = source_.substr(at_, end - at_);
     if (sign == '-') {
@@ -77,7 +80,8 @@ class Lexer {
     } else if (sign != '+' && !is_print) {
       const std::size_t line_begin = text.rfind('\n') + 1;  // npos + 1 is 0
       const bool at_line_begin = line_begin > 0 || line_starting_;
-      if (at_line_begin && strip(text.substr(line_begin), Side::left).empty()) text = text.substr(0, line_begin);
+      if (at_line_begin && strip(text.substr(line_begin), Side::left).empty())
+        text = text.substr(0, line_begin);
     }
     if (!text.empty()) add(Token::Kind::data, end, std::string(text));
     advance(end - at_);
@@ -107,8 +111,8 @@ class Lexer {
     kind == '#' ? comment() : code(kind == '%');
   }
 
-  // The end of a tag at the front, and behind it what it swallows: "-" all white space, a block the line's end.
-  // 0 if there is none.
+  // The end of a tag at the front, and behind it what it swallows: "-" all white space, a block the line's
+  // end. 0 if there is none.
   std::size_t tag_end(std::string_view text, std::string_view close, bool trims_line) const {
     const std::size_t sign = !text.empty() && (text[0] == '-' || (text[0] == '+' && trims_line)) ? 1 : 0;
     if (!text.substr(sign).starts_with(close)) return 0;
@@ -189,7 +193,8 @@ class Lexer {
     while (at < source_.size()) {
       std::size_t after = at;
       const char32_t c = unicode::next(source_, after);
-      if (!is_word(c) && !(c >= 0x80 && is_all(std::string("a").append(source_.substr(at, after - at)), Class::identifier)))
+      if (!is_word(c) &&
+          !(c >= 0x80 && is_all(std::string("a").append(source_.substr(at, after - at)), Class::identifier)))
         break;
       at = after;
     }
@@ -200,10 +205,13 @@ class Lexer {
     const std::string_view text = rest();
     const std::size_t whole = digits(text, 10, false);
     std::size_t end = whole;
-    const auto tail = [&](std::size_t from) { return from < text.size() ? digits(text.substr(from), 10, false) : 0; };
+    const auto tail = [&](std::size_t from) {
+      return from < text.size() ? digits(text.substr(from), 10, false) : 0;
+    };
     if (end < text.size() && text[end] == '.' && tail(end + 1)) end += 1 + tail(end + 1);
     if (end < text.size() && (text[end] | 0x20) == 'e') {
-      const std::size_t sign = end + 1 < text.size() && (text[end + 1] == '+' || text[end + 1] == '-') ? 1 : 0;
+      const std::size_t sign =
+          end + 1 < text.size() && (text[end + 1] == '+' || text[end + 1] == '-') ? 1 : 0;
       if (tail(end + 1 + sign)) end += 1 + sign + tail(end + 1 + sign);
     }
     const bool behind_dot = at_ > 0 && source_[at_ - 1] == '.';  // x.1.2 is twice an index
@@ -234,7 +242,8 @@ class Lexer {
     const std::string plain = without_underscores(text.substr(prefix, bytes - prefix));
     std::int64_t value = 0;
     const auto result = std::from_chars(plain.data(), plain.data() + plain.size(), value, base);
-    if (result.ec != std::errc()) wrong("the integer " + std::string(text.substr(0, bytes)) + " is beyond 64 bits");
+    if (result.ec != std::errc())
+      wrong("the integer " + std::string(text.substr(0, bytes)) + " is beyond 64 bits");
     add(Token::Kind::integer, at_ + bytes, std::string(text.substr(0, bytes))).integer = value;
     advance(bytes);
   }
@@ -257,9 +266,9 @@ class Lexer {
 
   void op() {
     // The longer ones first.
-    static constexpr std::array<std::string_view, 26> ops = {"//", "**", "==", "!=", ">=", "<=", "+", "-", "/",
-                                                             "*",  "%",  "~",  "[",  "]",  "(",  ")", "{", "}",
-                                                             ">",  "<",  "=",  ".",  ":",  "|",  ",", ";"};
+    static constexpr std::array<std::string_view, 26> ops = {
+        "//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[",
+        "]",  "(",  ")",  "{",  "}",  ">",  "<", "=", ".", ":", "|", ",", ";"};
     const auto found = std::find_if(ops.begin(), ops.end(), [&](std::string_view o) { return starts(o); });
     if (found == ops.end())
       wrong("unexpected character '" + std::string(rest().substr(0, unicode::length(rest()[0]))) + "'");
@@ -294,14 +303,16 @@ void append_code_point(std::string& out, std::string_view digits_text, std::size
   const std::string_view hex = digits_text.substr(0, count);
   const auto result = std::from_chars(hex.data(), hex.data() + hex.size(), value, 16);
   if (hex.size() < count || result.ptr != hex.data() + count) fail("a truncated escape in a string");
-  if (value > 0x10FFFF || (value >= 0xD800 && value < 0xE000)) fail("an escape in a string that is no character");
+  if (value > 0x10FFFF || (value >= 0xD800 && value < 0xE000))
+    fail("an escape in a string that is no character");
   unicode::append(out, value);
 }
 
 // Python sees a backslash and the character's own escape, and takes the backslash for itself.
 void append_escaped_character(std::string& out, char32_t c) {
   char digits_of[12];
-  const auto end = std::to_chars(digits_of, digits_of + sizeof digits_of, static_cast<std::uint32_t>(c), 16).ptr;
+  const auto end =
+      std::to_chars(digits_of, digits_of + sizeof digits_of, static_cast<std::uint32_t>(c), 16).ptr;
   const std::size_t size = static_cast<std::size_t>(end - digits_of);
   const std::size_t width = c < 0x100 ? 2 : c < 0x10000 ? 4 : 8;
   out += '\\';

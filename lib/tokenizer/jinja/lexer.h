@@ -11,7 +11,19 @@
 namespace baleen::jinja {
 
 struct Token {
-  enum class Kind { data, print_begin, print_end, block_begin, block_end, name, string, integer, real, op, end };
+  enum class Kind {
+    data,
+    print_begin,
+    print_end,
+    block_begin,
+    block_end,
+    name,
+    string,
+    integer,
+    real,
+    op,
+    end
+  };
   Kind kind;
   std::string text;  // a string's value, a name, an operator, data
   std::size_t line, begin, end;

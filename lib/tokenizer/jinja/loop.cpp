@@ -46,15 +46,19 @@ Value Loop::cycle(const Arguments& arguments) const {
 }
 
 bool Loop::changed(std::vector<Value> values) {
-  const auto same = [&](const Value& a, const Value& b) { return same_object(a, b) || equal(runtime_, a, b); };
-  if (last_changed_ && std::equal(values.begin(), values.end(), last_changed_->begin(), last_changed_->end(), same))
+  const auto same = [&](const Value& a, const Value& b) {
+    return same_object(a, b) || equal(runtime_, a, b);
+  };
+  if (last_changed_ &&
+      std::equal(values.begin(), values.end(), last_changed_->begin(), last_changed_->end(), same))
     return false;
-  if (!finished_) last_changed_ = std::move(values);
+  last_changed_ = std::move(values);
   return true;
 }
 
-void Loop::finish() {
-  finished_ = true;
+void Loop::empty() {
+  ahead_.clear();
+  next_ = current_ = previous_ = std::nullopt;
   last_changed_.reset();
 }
 
@@ -71,19 +75,26 @@ std::optional<Value> Loop::attribute(std::string_view name) {
   if (name == "previtem") return index_ == 0 ? undefined("there is no previous item") : previous_;
   if (name == "nextitem") return peek() ? *next_ : undefined("there is no next item");
   if (name == "cycle")
-    return make_function("<method cycle>", [self = shared_from_this()](Runtime&, Arguments arguments) {
-      return self->cycle(arguments);
-    }, source_.depth + 2);
+    return make_function(
+        "<method cycle>",
+        [self = shared_from_this()](Runtime&, Arguments arguments) { return self->cycle(arguments); },
+        source_.depth + 2);
   if (name == "changed")
-    return make_function("<method changed>", [self = shared_from_this()](Runtime& runtime, Arguments arguments) {
-      return Value{self->changed(runtime.list(std::move(arguments.positional)).list()->items)};
-    }, source_.depth + 2);
+    return make_function(
+        "<method changed>",
+        [self = shared_from_this()](Runtime& runtime, Arguments arguments) {
+          return Value{self->changed(runtime.list(std::move(arguments.positional)).list()->items)};
+        },
+        source_.depth + 2);
   return std::nullopt;
 }
 
 Value Loop::variable(std::function<Value(const Value&)> recurse) {
+  runtime_.empty_at_end(shared_from_this());
   Native native;
-  native.name = "<LoopContext>";
+  native.shown = [self = shared_from_this()] {
+    return "<LoopContext " + std::to_string(self->index_ + 1) + "/" + std::to_string(self->length()) + ">";
+  };
   native.depth = source_.depth + 1;
   native.attribute = [self = shared_from_this()](std::string_view name) { return self->attribute(name); };
   native.length = [self = shared_from_this()] { return static_cast<std::size_t>(self->length()); };

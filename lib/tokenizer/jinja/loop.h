@@ -1,11 +1,11 @@
 // A for loop's progress, and the `loop` variable that tells of it.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string_view>
-#include <deque>
 #include <vector>
 
 #include "tokenizer/jinja/runtime.h"
@@ -21,8 +21,7 @@ class Loop : public std::enable_shared_from_this<Loop> {
   std::optional<Value> next();
   // The value of `loop`. `recurse` renders the loop's body for another iterable; may be empty.
   Value variable(std::function<Value(const Value&)> recurse);
-  // When the loop is over `loop` may live on, but it must not hold what could hold it.
-  void finish();
+  void empty();
 
  private:
   const std::optional<Value>& peek();
@@ -41,7 +40,6 @@ class Loop : public std::enable_shared_from_this<Loop> {
   bool peeked_ = false;
   std::optional<Value> next_, current_, previous_;
   std::optional<std::vector<Value>> last_changed_;
-  bool finished_ = false;
 };
 
 }  // namespace baleen::jinja

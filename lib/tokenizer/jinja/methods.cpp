@@ -47,7 +47,8 @@ Value stripped(Runtime& runtime, Call& call) {
   return like_self(runtime, call, std::string(strip(call.text(0), side, chars)));
 }
 
-Value texts(Runtime& runtime, const Call& call, const std::vector<std::string_view>& pieces, List::Kind kind) {
+Value texts(Runtime& runtime, const Call& call, const std::vector<std::string_view>& pieces,
+            List::Kind kind) {
   std::vector<Value> items;
   for (const std::string_view piece : pieces) items.push_back(like_self(runtime, call, std::string(piece)));
   return runtime.list(std::move(items), kind);
@@ -59,11 +60,12 @@ Value split_text(Runtime& runtime, Call& call) {
   if (call.given_not_none(1)) separator = call.text(1);
   if (separator && separator->empty()) fail("empty separator");
   runtime.step(call.text(0).size() / 64);
-  return texts(runtime, call, split(call.text(0), separator, call.integer_or(2, -1), from_right), List::Kind::list);
+  return texts(runtime, call, split(call.text(0), separator, call.integer_or(2, -1), from_right),
+               List::Kind::list);
 }
 
 Value lines(Runtime& runtime, Call& call) {
-  return texts(runtime, call, split_lines(call.text(0), call.flag(1)), List::Kind::list);
+  return texts(runtime, call, split_lines(call.text(0), call.integer_or(1, 0) != 0), List::Kind::list);
 }
 
 template <bool from_right>
@@ -102,7 +104,9 @@ Value position(Runtime& runtime, Call& call) {
   const auto where = window(call, 2);
   const std::string& part = call.text(1);
   runtime.step(call.text(0).size() / 64);
-  const std::size_t at = !where ? std::string_view::npos : from_right ? where->text.rfind(part) : where->text.find(part);
+  const std::size_t at = !where       ? std::string_view::npos
+                         : from_right ? where->text.rfind(part)
+                                      : where->text.find(part);
   if (at == std::string_view::npos && must_be_there) fail("substring not found");
   if (at == std::string_view::npos) return {std::int64_t{-1}};
   return {static_cast<std::int64_t>(where->before + count_characters(where->text.substr(0, at)))};
@@ -118,11 +122,13 @@ template <bool at_end>
 Value has_affix(Runtime&, Call& call) {
   const auto where = window(call, 2);
   const auto fits = [&](const Value& affix) {
-    if (!affix.text()) fail("expected a string or a tuple of strings, found " + std::string(type_name(affix)));
+    if (!affix.text())
+      fail("expected a string or a tuple of strings, found " + std::string(type_name(affix)));
     return where && (at_end ? where->text.ends_with(*affix.text()) : where->text.starts_with(*affix.text()));
   };
   const List* several = call[1].list();
-  if (several && several->is_tuple()) return {std::any_of(several->items.begin(), several->items.end(), fits)};
+  if (several && several->is_tuple())
+    return {std::any_of(several->items.begin(), several->items.end(), fits)};
   return {fits(call[1])};
 }
 
@@ -183,7 +189,8 @@ Value justified(Runtime& runtime, Call& call) {
 
 Value centered(Runtime& runtime, Call& call) {
   const std::string fill = fill_of(call);
-  const std::int64_t width = call.integer(1), missing = width - static_cast<std::int64_t>(count_characters(call.text(0)));
+  const std::int64_t width = call.integer(1),
+                     missing = width - static_cast<std::int64_t>(count_characters(call.text(0)));
   if (missing <= 0) return call[0];
   // CPython puts the odd one to the left of a text in an odd width.
   const std::int64_t left = missing / 2 + (missing & width & 1);
@@ -195,9 +202,10 @@ Value zero_filled(Runtime& runtime, Call& call) {
   const std::string& text = call.text(0);
   const bool has_sign = text.starts_with('+') || text.starts_with('-');
   const std::string sign = text.substr(0, has_sign ? 1 : 0);
-  return like_self(runtime, call,
-                   sign + padded(runtime, std::string_view(text).substr(sign.size()),
-                                 call.integer(1) - static_cast<std::int64_t>(sign.size()), Align::right, "0"));
+  return like_self(
+      runtime, call,
+      sign + padded(runtime, std::string_view(text).substr(sign.size()),
+                    call.integer(1) - static_cast<std::int64_t>(sign.size()), Align::right, "0"));
 }
 
 Value tabs_expanded(Runtime& runtime, Call& call) {
@@ -248,7 +256,8 @@ Value index_in_list(Runtime& runtime, Call& call) {
   };
   const std::int64_t end = bound(3, size);
   for (std::int64_t i = bound(2, 0); i < end; ++i)
-    if (const Value& item = items[static_cast<std::size_t>(i)]; same_object(item, call[1]) || equal(runtime, item, call[1]))
+    if (const Value& item = items[static_cast<std::size_t>(i)];
+        same_object(item, call[1]) || equal(runtime, item, call[1]))
       return {i};
   fail("the value is not in the list");
 }
@@ -283,12 +292,14 @@ Value is_whole(Runtime&, Call& call) {
 Value bit_length(Runtime&, Call& call) {
   const std::int64_t value = call.integer(0);
   std::int64_t bits = 0;
-  for (auto rest = value < 0 ? -static_cast<std::uint64_t>(value) : static_cast<std::uint64_t>(value); rest > 0; rest >>= 1U)
+  for (auto rest = value < 0 ? -static_cast<std::uint64_t>(value) : static_cast<std::uint64_t>(value);
+       rest > 0; rest >>= 1U)
     ++bits;
   return {bits};
 }
 
-// Methods that exist, so that an attribute of that name is not a key of the dict, but that nothing is done for.
+// Methods that exist, so that an attribute of that name is not a key of the dict, but that nothing is done
+// for.
 Value unsupported(Runtime&, Call&) {
   fail("this method is not supported");
 }
@@ -392,12 +403,13 @@ const Builtin* find_method(Type type, std::string_view name) {
 }
 
 Value bound(const Value& object, const Builtin& method) {
-  return make_function("<built-in method " + std::string(method.name) + ">",
-                       [object, &method](Runtime& runtime, Arguments arguments) {
-                         arguments.positional.insert(arguments.positional.begin(), object);
-                         return apply(runtime, method, std::move(arguments));
-                       },
-                       depth_of(object) + 1);
+  return make_function(
+      "<built-in method " + std::string(method.name) + ">",
+      [object, &method](Runtime& runtime, Arguments arguments) {
+        arguments.positional.insert(arguments.positional.begin(), object);
+        return apply(runtime, method, std::move(arguments));
+      },
+      depth_of(object) + 1);
 }
 
 }  // namespace

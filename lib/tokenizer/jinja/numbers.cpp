@@ -70,7 +70,8 @@ std::optional<std::int64_t> parse_integer(std::string_view text, std::int64_t ba
   const char* end = digits->data() + digits->size();
   const auto result = std::from_chars(digits->data(), end, value, static_cast<int>(base));
   if (result.ptr != end) return std::nullopt;
-  if (result.ec != std::errc() || value > static_cast<std::uint64_t>(INT64_MAX)) fail("an integer beyond 64 bits");
+  if (result.ec != std::errc() || value > static_cast<std::uint64_t>(INT64_MAX))
+    fail("an integer beyond 64 bits");
   return negative ? -static_cast<std::int64_t>(value) : static_cast<std::int64_t>(value);
 }
 

@@ -19,13 +19,20 @@ using Op = Binary::Op;
 
 std::string_view symbol(Op op) {
   switch (op) {
-    case Op::add: return "+";
-    case Op::subtract: return "-";
-    case Op::multiply: return "*";
-    case Op::divide: return "/";
-    case Op::floor_divide: return "//";
-    case Op::modulo: return "%";
-    default: return "**";
+    case Op::add:
+      return "+";
+    case Op::subtract:
+      return "-";
+    case Op::multiply:
+      return "*";
+    case Op::divide:
+      return "/";
+    case Op::floor_divide:
+      return "//";
+    case Op::modulo:
+      return "%";
+    default:
+      return "**";
   }
 }
 
@@ -33,10 +40,16 @@ Value whole(Op op, std::int64_t a, std::int64_t b) {
   std::int64_t result = 0;
   bool overflow = false;
   switch (op) {
-    case Op::add: overflow = __builtin_add_overflow(a, b, &result); break;
-    case Op::subtract: overflow = __builtin_sub_overflow(a, b, &result); break;
-    case Op::multiply: return {multiply(a, b)};
-    case Op::power: return integer_power(a, b);
+    case Op::add:
+      overflow = __builtin_add_overflow(a, b, &result);
+      break;
+    case Op::subtract:
+      overflow = __builtin_sub_overflow(a, b, &result);
+      break;
+    case Op::multiply:
+      return {multiply(a, b)};
+    case Op::power:
+      return integer_power(a, b);
     default: {
       if (b == 0) fail("division by zero");
       if (op == Op::divide) return {static_cast<double>(a) / static_cast<double>(b)};
@@ -52,9 +65,12 @@ Value whole(Op op, std::int64_t a, std::int64_t b) {
 
 Value real(Op op, double a, double b) {
   switch (op) {
-    case Op::add: return {a + b};
-    case Op::subtract: return {a - b};
-    case Op::multiply: return {a * b};
+    case Op::add:
+      return {a + b};
+    case Op::subtract:
+      return {a - b};
+    case Op::multiply:
+      return {a * b};
     case Op::power: {
       if (a == 0 && b < 0) fail("0.0 cannot be raised to a negative power");
       if (a < 0 && std::isfinite(b) && b != std::floor(b)) fail("a complex number");
@@ -62,7 +78,8 @@ Value real(Op op, double a, double b) {
       if (std::isinf(result) && std::isfinite(a) && std::isfinite(b)) fail("a number too large for a float");
       return {result};
     }
-    default: break;
+    default:
+      break;
   }
   if (b == 0) fail("float division by zero");
   if (op == Op::divide) return {a / b};
@@ -215,8 +232,7 @@ Value integer_power(std::int64_t base, std::int64_t exponent) {
 
 Value binary(Runtime& runtime, Op op, const Value& a, const Value& b) {
   // Formatting takes anything, undefined too.
-  if (const Text* text = a.get<Text>(); text && op == Op::modulo)
-    return format_percent(runtime, *text, b);
+  if (const Text* text = a.get<Text>(); text && op == Op::modulo) return format_percent(runtime, *text, b);
   check_defined(a);
   check_defined(b);
   const auto x = a.integer(), y = b.integer();
@@ -237,7 +253,9 @@ Value unary(Unary::Op op, const Value& value) {
   const bool negative = op == Unary::Op::negate;
   if (const double* d = value.get<double>()) return {negative ? -*d : *d};
   const auto i = value.integer();
-  if (!i) fail(std::string("bad operand for unary ") + (negative ? "-" : "+") + ": '" + std::string(type_name(value)) + "'");
+  if (!i)
+    fail(std::string("bad operand for unary ") + (negative ? "-" : "+") + ": '" +
+         std::string(type_name(value)) + "'");
   if (negative && *i == INT64_MIN) too_big();
   return {negative ? -*i : *i};
 }
@@ -249,7 +267,8 @@ bool contains(Runtime& runtime, const Value& container, const Value& item) {
     return text->find(*item.text()) != text->npos;
   }
   if (const Dict* dict = container.dict()) return find(runtime, *dict, item) != nullptr;
-  if (const Range* range = container.get<Range>(); range && item.integer()) return range->contains(*item.integer());
+  if (const Range* range = container.get<Range>(); range && item.integer())
+    return range->contains(*item.integer());
   if (const View* view = container.get<View>(); view && view->of == View::Of::keys)
     return find(runtime, *view->dict, item) != nullptr;
   const Iterator iterator = iterate(container);
@@ -261,14 +280,22 @@ bool contains(Runtime& runtime, const Value& container, const Value& item) {
 bool compare(Runtime& runtime, Comparison::Op op, const Value& a, const Value& b) {
   using Compare = Comparison::Op;
   switch (op) {
-    case Compare::equal: return equal(runtime, a, b);
-    case Compare::not_equal: return !equal(runtime, a, b);
-    case Compare::less: return ordered(runtime, Order::less, a, b);
-    case Compare::less_equal: return ordered(runtime, Order::less_equal, a, b);
-    case Compare::greater: return ordered(runtime, Order::greater, a, b);
-    case Compare::greater_equal: return ordered(runtime, Order::greater_equal, a, b);
-    case Compare::in: return contains(runtime, b, a);
-    default: return !contains(runtime, b, a);
+    case Compare::equal:
+      return equal(runtime, a, b);
+    case Compare::not_equal:
+      return !equal(runtime, a, b);
+    case Compare::less:
+      return ordered(runtime, Order::less, a, b);
+    case Compare::less_equal:
+      return ordered(runtime, Order::less_equal, a, b);
+    case Compare::greater:
+      return ordered(runtime, Order::greater, a, b);
+    case Compare::greater_equal:
+      return ordered(runtime, Order::greater_equal, a, b);
+    case Compare::in:
+      return contains(runtime, b, a);
+    default:
+      return !contains(runtime, b, a);
   }
 }
 

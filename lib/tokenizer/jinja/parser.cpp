@@ -11,21 +11,30 @@ namespace {
 
 using Kind = Token::Kind;
 
-constexpr int kMaxNesting = 100;      // of brackets, statements and prefix operators in the text
-constexpr int kMaxTreeDepth = 300;    // a + b + c + ... is a tree as deep as it is long
+constexpr int kMaxNesting = 100;    // of brackets, statements and prefix operators in the text
+constexpr int kMaxTreeDepth = 300;  // a + b + c + ... is a tree as deep as it is long
 
 std::string described(const Token& token) {
   switch (token.kind) {
-    case Kind::data: return "text";
-    case Kind::print_begin: return "'{{'";
-    case Kind::print_end: return "'}}'";
-    case Kind::block_begin: return "'{%'";
-    case Kind::block_end: return "'%}'";
-    case Kind::string: return "a string";
+    case Kind::data:
+      return "text";
+    case Kind::print_begin:
+      return "'{{'";
+    case Kind::print_end:
+      return "'}}'";
+    case Kind::block_begin:
+      return "'{%'";
+    case Kind::block_end:
+      return "'%}'";
+    case Kind::string:
+      return "a string";
     case Kind::integer:
-    case Kind::real: return "a number";
-    case Kind::end: return "the end of the template";
-    default: return "'" + token.text + "'";
+    case Kind::real:
+      return "a number";
+    case Kind::end:
+      return "the end of the template";
+    default:
+      return "'" + token.text + "'";
   }
 }
 
@@ -40,7 +49,8 @@ int depth_of(const std::vector<ExpressionPtr>& expressions) {
 }
 
 int depth_of(const ArgumentList& arguments) {
-  int depth = std::max({depth_of(arguments.positional), depth_of(arguments.star), depth_of(arguments.double_star)});
+  int depth =
+      std::max({depth_of(arguments.positional), depth_of(arguments.star), depth_of(arguments.double_star)});
   for (const auto& [name, value] : arguments.named) depth = std::max(depth, depth_of(value));
   return depth;
 }
@@ -71,7 +81,9 @@ class Parser {
     Parser& parser_;
   };
 
-  const Token& at(std::size_t ahead = 0) const { return tokens_[std::min(next_ + ahead, tokens_.size() - 1)]; }
+  const Token& at(std::size_t ahead = 0) const {
+    return tokens_[std::min(next_ + ahead, tokens_.size() - 1)];
+  }
   const Token& take() {
     const Token& token = at();
     if (next_ + 1 < tokens_.size()) ++next_;
@@ -104,7 +116,8 @@ class Parser {
   template <typename Node>
   ExpressionPtr make_at(std::size_t line, std::size_t begin, int depth, Node node) {
     if (depth >= kMaxTreeDepth)
-      wrong("an expression has more than " + std::to_string(kMaxTreeDepth) + " steps one behind the other, the limit");
+      wrong("an expression has more than " + std::to_string(kMaxTreeDepth) +
+            " steps one behind the other, the limit");
     const std::size_t end = next_ > 0 ? tokens_[next_ - 1].end : 0;
     return std::make_unique<Expression>(Expression{line, begin, end, depth + 1, std::move(node)});
   }
@@ -124,7 +137,8 @@ class Parser {
         expect(Kind::print_end, "'}}'");
         block.push_back({token.line, Print{std::move(value)}});
       } else {
-        const bool is_end = at().kind == Kind::name && std::find(ends.begin(), ends.end(), at().text) != ends.end();
+        const bool is_end =
+            at().kind == Kind::name && std::find(ends.begin(), ends.end(), at().text) != ends.end();
         if (is_end) return block;
         statement(block);
         expect(Kind::block_end, "'%}'");
@@ -228,7 +242,8 @@ class Parser {
       const Token& token = at();
       const std::string parameter = assignable(name());
       for (const auto& other : function.parameters)
-        if (std::get<Name>(other->node).name == parameter) wrong("the parameter '" + parameter + "' occurs twice");
+        if (std::get<Name>(other->node).name == parameter)
+          wrong("the parameter '" + parameter + "' occurs twice");
       function.parameters.push_back(make(token, 0, Name{Name::Use::parameter, parameter, {}}));
       if (skip_op("="))
         function.defaults.push_back(expression());
@@ -349,20 +364,22 @@ class Parser {
   // Targets of assignments.
 
   struct TargetOptions {
-    bool fields = false;       // namespace.field is allowed
+    bool fields = false;        // namespace.field is allowed
     std::string_view end = {};  // a name that ends a tuple
     Name::Use use = Name::Use::store;
   };
 
   std::string assignable(std::string variable) const {
-    static constexpr std::array<std::string_view, 6> constants = {"true", "false", "none", "True", "False", "None"};
+    static constexpr std::array<std::string_view, 6> constants = {"true", "false", "none",
+                                                                  "True", "False", "None"};
     if (std::find(constants.begin(), constants.end(), variable) != constants.end())
       wrong("cannot assign to '" + variable + "'");
     return variable;
   }
 
   ExpressionPtr target(TargetOptions options) {
-    ExpressionPtr result = tuple({.conditional = true, .end = options.end, .simple = true, .fields = options.fields});
+    ExpressionPtr result =
+        tuple({.conditional = true, .end = options.end, .simple = true, .fields = options.fields});
     make_target(*result, options.use);
     return result;
   }
@@ -423,7 +440,8 @@ class Parser {
   }
 
   template <typename Next>
-  ExpressionPtr binary(Next next, std::initializer_list<std::pair<std::string_view, Binary::Op>> ops, Kind kind) {
+  ExpressionPtr binary(Next next, std::initializer_list<std::pair<std::string_view, Binary::Op>> ops,
+                       Kind kind) {
     const Token& first = at();
     ExpressionPtr left = (this->*next)();
     while (true) {
@@ -526,11 +544,18 @@ class Parser {
   ExpressionPtr primary(bool fields) {
     const Token& token = at();
     switch (token.kind) {
-      case Kind::name: return name_or_constant(fields);
-      case Kind::string: return strings();
-      case Kind::integer: take(); return make(token, 0, Literal{{token.integer}});
-      case Kind::real: take(); return make(token, 0, Literal{{token.real}});
-      default: break;
+      case Kind::name:
+        return name_or_constant(fields);
+      case Kind::string:
+        return strings();
+      case Kind::integer:
+        take();
+        return make(token, 0, Literal{{token.integer}});
+      case Kind::real:
+        take();
+        return make(token, 0, Literal{{token.real}});
+      default:
+        break;
     }
     if (skip_op("(")) {
       const Nested nested(*this);
@@ -613,7 +638,8 @@ class Parser {
     const Token& token = take();
     const std::size_t line = object->line, begin = object->begin;
     const int depth = object->depth;
-    if (token.kind == Kind::name) return make_at(line, begin, depth, Attribute{std::move(object), token.text});
+    if (token.kind == Kind::name)
+      return make_at(line, begin, depth, Attribute{std::move(object), token.text});
     if (token.kind != Kind::integer) fail("expected a name or a number behind '.'", token.line);
     ExpressionPtr key = make(token, 0, Literal{{token.integer}});
     return make_at(line, begin, depth, Subscript{std::move(object), std::move(key)});
@@ -631,7 +657,8 @@ class Parser {
     }
     take();
     const int keys_depth = depth_of(keys);
-    ExpressionPtr key = keys.size() == 1 ? std::move(keys[0]) : make(open, keys_depth, Sequence{std::move(keys), true});
+    ExpressionPtr key =
+        keys.size() == 1 ? std::move(keys[0]) : make(open, keys_depth, Sequence{std::move(keys), true});
     const int depth = std::max(object->depth, key->depth);
     return make_at(line, begin, depth, Subscript{std::move(object), std::move(key)});
   }
@@ -720,8 +747,9 @@ class Parser {
       std::string filter = dotted_name();
       ArgumentList list = at().is_op("(") ? arguments() : ArgumentList();
       const int depth = std::max(depth_of(node), depth_of(list));
-      node = make_at(line, begin, depth,
-                     Application{Application::Of::filter, std::move(filter), std::move(node), std::move(list)});
+      node =
+          make_at(line, begin, depth,
+                  Application{Application::Of::filter, std::move(filter), std::move(node), std::move(list)});
     }
     return node;
   }
@@ -737,8 +765,9 @@ class Parser {
     else if (begins_argument())
       list.positional.push_back(postfix(primary(false)));
     const int depth = std::max(depth_of(node), depth_of(list));
-    node = make_at(line, begin, depth,
-                   Application{Application::Of::test, std::move(test_name), std::move(node), std::move(list)});
+    node =
+        make_at(line, begin, depth,
+                Application{Application::Of::test, std::move(test_name), std::move(node), std::move(list)});
     if (!negated) return node;
     const int inner = node->depth;
     return make_at(line, begin, inner, Unary{Unary::Op::invert, std::move(node)});

@@ -6,9 +6,7 @@
 namespace baleen::jinja {
 
 Runtime::~Runtime() {
-  // All are held here, so emptying one never frees another: no recursion, however long the chain.
-  for (const auto& names : namespaces_) std::exchange(names->attributes, {});
-  for (const auto& activation : activations_) std::exchange(activation->slots, {});
+  for (const auto& ending : endings_) ending();
 }
 
 void Runtime::step(std::size_t count) {
@@ -41,9 +39,10 @@ Value Runtime::list(std::vector<Value> items, List::Kind kind) {
 }
 
 Value Runtime::make_namespace(std::vector<std::pair<std::string, Value>> attributes) {
-  spend(sizeof(Namespace) + attributes.size() * sizeof(attributes[0]));
-  namespaces_.push_back(std::make_shared<Namespace>(Namespace{std::move(attributes)}));
-  return {namespaces_.back()};
+  spend(attributes.size() * sizeof(attributes[0]));
+  auto names = std::make_shared<Namespace>(Namespace{std::move(attributes)});
+  empty_at_end(names);
+  return {std::move(names)};
 }
 
 Value Runtime::call(const Value& callee, Arguments arguments) {
@@ -54,11 +53,8 @@ Value Runtime::call(const Value& callee, Arguments arguments) {
   return held->call(*this, std::move(arguments));
 }
 
-void Runtime::keep(std::shared_ptr<Activation> activation) {
-  if (activation->kept) return;
-  activation->kept = true;
-  spend(sizeof(Activation) + activation->slots.size() * sizeof(Value));
-  activations_.push_back(std::move(activation));
+void Runtime::keep(const std::shared_ptr<Activation>& activation) {
+  if (!std::exchange(activation->kept, true)) empty_at_end(activation);
 }
 
 }  // namespace baleen::jinja

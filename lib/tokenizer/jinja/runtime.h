@@ -4,10 +4,12 @@
 
 #include <cstddef>
 #include <ctime>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "tokenizer/jinja/value.h"
@@ -39,15 +41,21 @@ class Runtime {
   Value call(const Value& callee, Arguments arguments);
   std::time_t now() const { return now_ ? *now_ : std::time(nullptr); }
 
-  // A function that sees its surroundings keeps them alive, and they it: they are cut at the end.
-  void keep(std::shared_ptr<Activation> activation);
+  // Whatever can come to hold itself (a namespace, a loop, the variables that a macro sees) is given here and
+  // emptied when the rendering is over. Until then it stays, so that emptying one frees no other: no
+  // recursion, however long the chain.
+  template <typename Holder>
+  void empty_at_end(std::shared_ptr<Holder> holder) {
+    spend(sizeof(Holder));
+    endings_.push_back([held = std::move(holder)] { held->empty(); });
+  }
+  void keep(const std::shared_ptr<Activation>& activation);
 
  private:
   Limits limits_;
   std::optional<std::time_t> now_;
   std::size_t steps_ = 0, bytes_ = 0;
-  std::vector<std::shared_ptr<Namespace>> namespaces_;
-  std::vector<std::shared_ptr<Activation>> activations_;
+  std::vector<std::function<void()>> endings_;
 };
 
 // The variables of one call of a function: the template itself, a macro, a recursive loop.
@@ -55,6 +63,7 @@ struct Activation {
   std::vector<Value> slots;
   std::shared_ptr<Activation> outer;  // of the function around it in the template
   bool kept = false;
+  void empty() { std::exchange(slots, {}); }
 };
 
 }  // namespace baleen::jinja

@@ -4,13 +4,10 @@
 #include <map>
 #include <set>
 
+#include "tokenizer/jinja/overload.h"
+
 namespace baleen::jinja {
 namespace {
-
-template <typename... Cases>
-struct Overload : Cases... {
-  using Cases::operator()...;
-};
 
 // Calls `visit` for each expression that `arguments` hold.
 template <typename Visit>
@@ -24,28 +21,28 @@ void each_argument(ArgumentList& arguments, Visit visit) {
 // Calls `visit` for the expressions directly inside `expression`, null ones included.
 template <typename Visit>
 void each_part(Expression& expression, Visit visit) {
-  std::visit(Overload{[](Literal&) {}, [](Name&) {}, [](NamespaceField&) {},
-                      [&](Sequence& n) {
-                        for (auto& item : n.items) visit(item);
-                      },
-                      [&](Pairs& n) {
-                        for (auto& [key, value] : n.items) visit(key), visit(value);
-                      },
-                      [&](Unary& n) { visit(n.operand); }, [&](Binary& n) { visit(n.left), visit(n.right); },
-                      [&](Comparison& n) {
-                        visit(n.first);
-                        for (auto& [op, value] : n.rest) visit(value);
-                      },
-                      [&](Concatenation& n) {
-                        for (auto& part : n.parts) visit(part);
-                      },
-                      [&](Conditional& n) { visit(n.test), visit(n.then), visit(n.otherwise); },
-                      [&](Attribute& n) { visit(n.object); },
-                      [&](Subscript& n) { visit(n.object), visit(n.key); },
-                      [&](Slice& n) { visit(n.object), visit(n.start), visit(n.stop), visit(n.step); },
-                      [&](CallExpression& n) { visit(n.callee), each_argument(n.arguments, visit); },
-                      [&](Application& n) { visit(n.subject), each_argument(n.arguments, visit); }},
-             expression.node);
+  std::visit(
+      Overload{[](Literal&) {}, [](Name&) {}, [](NamespaceField&) {},
+               [&](Sequence& n) {
+                 for (auto& item : n.items) visit(item);
+               },
+               [&](Pairs& n) {
+                 for (auto& [key, value] : n.items) visit(key), visit(value);
+               },
+               [&](Unary& n) { visit(n.operand); }, [&](Binary& n) { visit(n.left), visit(n.right); },
+               [&](Comparison& n) {
+                 visit(n.first);
+                 for (auto& [op, value] : n.rest) visit(value);
+               },
+               [&](Concatenation& n) {
+                 for (auto& part : n.parts) visit(part);
+               },
+               [&](Conditional& n) { visit(n.test), visit(n.then), visit(n.otherwise); },
+               [&](Attribute& n) { visit(n.object); }, [&](Subscript& n) { visit(n.object), visit(n.key); },
+               [&](Slice& n) { visit(n.object), visit(n.start), visit(n.stop), visit(n.step); },
+               [&](CallExpression& n) { visit(n.callee), each_argument(n.arguments, visit); },
+               [&](Application& n) { visit(n.subject), each_argument(n.arguments, visit); }},
+      expression.node);
 }
 
 // Walks names in the order in which Jinja does, statements inside functions and loops included.
@@ -120,8 +117,8 @@ struct Slots {
 struct Scope {
   Scope* parent;
   Slots* slots;
-  std::map<std::string, int> index;      // slot by name; kept when a branch of an if is forgotten
-  std::map<std::string, Load> loads;     // how those known start; parameters start by being passed
+  std::map<std::string, int> index;   // slot by name; kept when a branch of an if is forgotten
+  std::map<std::string, Load> loads;  // how those known start; parameters start by being passed
   std::set<std::string> known, assigned;
 
   Scope(Scope* around, Slots* in) : parent(around), slots(in) {}

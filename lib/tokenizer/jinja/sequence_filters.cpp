@@ -2,6 +2,7 @@
 // read never fails, and what reads twice finds nothing the second time.
 #include <algorithm>
 #include <functional>
+#include <utility>
 
 #include "tokenizer/jinja/filters.h"
 #include "tokenizer/jinja/operators.h"
@@ -50,11 +51,18 @@ Value attribute_or_none(const Call& call, std::size_t at) {
 }
 
 // A generator whose items are computed when the first is asked for.
-Value deferred(const Value& source, std::function<std::vector<Value>()> compute) {
-  return make_iterator(depth_of(source), [compute = std::move(compute), items = std::vector<Value>(),
-                                          at = std::size_t{0}, done = false]() mutable -> std::optional<Value> {
-    if (!std::exchange(done, true)) items = compute();
-    return at < items.size() ? std::optional(items[at++]) : std::nullopt;
+Value deferred(Runtime& runtime, const Value& source, std::function<std::vector<Value>()> compute) {
+  struct State {
+    std::function<std::vector<Value>()> compute;
+    std::vector<Value> items;
+    std::size_t at = 0;
+    void empty() { std::exchange(items, {}); }
+  };
+  auto state = std::make_shared<State>(State{std::move(compute), {}});
+  runtime.empty_at_end(state);
+  return make_iterator(depth_of(source), [state]() -> std::optional<Value> {
+    if (state->compute) state->items = std::exchange(state->compute, nullptr)();
+    return state->at < state->items.size() ? std::optional(state->items[state->at++]) : std::nullopt;
   });
 }
 
@@ -175,22 +183,24 @@ Value pair(Value a, Value b) {
 }  // namespace
 
 Value batch(Runtime& runtime, Call& call) {
-  return deferred(call[0], [&runtime, source = call[0], size = call[1], fill = attribute_or_none(call, 2)] {
-    std::vector<Value> rows, row;
-    for (Value& item : to_vector(runtime, source)) {
-      if (equal(runtime, {static_cast<std::int64_t>(row.size())}, size)) rows.push_back(runtime.list(std::exchange(row, {})));
-      row.push_back(std::move(item));
-    }
-    if (row.empty()) return rows;
-    if (!fill.is_none()) {
-      const auto wanted = size.integer();
-      if (!wanted) fail("batch: expected an integer");
-      runtime.spend(*wanted, sizeof(Value));
-      while (static_cast<std::int64_t>(row.size()) < *wanted) row.push_back(fill);
-    }
-    rows.push_back(runtime.list(std::move(row)));
-    return rows;
-  });
+  return deferred(runtime, call[0],
+                  [&runtime, source = call[0], size = call[1], fill = attribute_or_none(call, 2)] {
+                    std::vector<Value> rows, row;
+                    for (Value& item : to_vector(runtime, source)) {
+                      if (equal(runtime, {static_cast<std::int64_t>(row.size())}, size))
+                        rows.push_back(runtime.list(std::exchange(row, {})));
+                      row.push_back(std::move(item));
+                    }
+                    if (row.empty()) return rows;
+                    if (!fill.is_none()) {
+                      const auto wanted = size.integer();
+                      if (!wanted) fail("batch: expected an integer");
+                      runtime.spend(*wanted, sizeof(Value));
+                      while (static_cast<std::int64_t>(row.size()) < *wanted) row.push_back(fill);
+                    }
+                    rows.push_back(runtime.list(std::move(row)));
+                    return rows;
+                  });
 }
 
 Value dict_sort(Runtime& runtime, Call& call) {
@@ -223,7 +233,8 @@ Value group_by(Runtime& runtime, Call& call) {
   for (std::size_t begin = 0; begin < all.size();) {
     std::size_t end = begin;
     std::vector<Value> members;
-    while (end < all.size() && equal(runtime, all[begin].key, all[end].key)) members.push_back(all[end++].value);
+    while (end < all.size() && equal(runtime, all[begin].key, all[end].key))
+      members.push_back(all[end++].value);
     if (end == begin) members.push_back(all[end++].value);  // NaN equals nothing
     Value key = fold ? shown(members[0]) : all[begin].key;
     groups.push_back(make_list({std::move(key), runtime.list(std::move(members))}, List::Kind::group));
@@ -233,7 +244,7 @@ Value group_by(Runtime& runtime, Call& call) {
 }
 
 Value items(Runtime& runtime, Call& call) {
-  return deferred(call[0], [&runtime, source = call[0]] {
+  return deferred(runtime, call[0], [&runtime, source = call[0]] {
     std::vector<Value> pairs;
     if (source.is_undefined()) return pairs;
     if (!source.dict()) fail("Can only get item pairs from a mapping.");
@@ -321,7 +332,7 @@ Value reverse(Runtime& runtime, Call& call) {
   std::vector<Value> all = to_vector(runtime, call[0]);
   std::reverse(all.begin(), all.end());
   if (!is_reversible(call[0])) return make_list(std::move(all));
-  return deferred(call[0], [all = std::move(all)] { return all; });
+  return deferred(runtime, call[0], [all = std::move(all)] { return all; });
 }
 
 Value select(Runtime& runtime, Call& call) {
@@ -333,23 +344,24 @@ Value select_attribute(Runtime& runtime, Call& call) {
 }
 
 Value slice(Runtime& runtime, Call& call) {
-  return deferred(call[0], [&runtime, source = call[0], slices = call[1], fill = attribute_or_none(call, 2)] {
-    const std::vector<Value> all = to_vector(runtime, source);
-    const auto count = slices.integer();
-    if (!count || *count == 0) fail("slice: expected a number of slices that is not 0");
-    const std::int64_t size = static_cast<std::int64_t>(all.size());
-    std::vector<Value> columns;
-    for (std::int64_t i = 0, from = 0; i < *count; ++i) {
-      runtime.step();
-      const bool longer = i < size % *count;
-      const std::int64_t to = from + size / *count + (longer ? 1 : 0);
-      std::vector<Value> column(all.begin() + from, all.begin() + to);
-      if (!fill.is_none() && !longer) column.push_back(fill);
-      columns.push_back(runtime.list(std::move(column)));
-      from = to;
-    }
-    return columns;
-  });
+  return deferred(runtime, call[0],
+                  [&runtime, source = call[0], slices = call[1], fill = attribute_or_none(call, 2)] {
+                    const std::vector<Value> all = to_vector(runtime, source);
+                    const auto count = slices.integer();
+                    if (!count || *count == 0) fail("slice: expected a number of slices that is not 0");
+                    const std::int64_t size = static_cast<std::int64_t>(all.size());
+                    std::vector<Value> columns;
+                    for (std::int64_t i = 0, from = 0; i < *count; ++i) {
+                      runtime.step();
+                      const bool longer = i < size % *count;
+                      const std::int64_t to = from + size / *count + (longer ? 1 : 0);
+                      std::vector<Value> column(all.begin() + from, all.begin() + to);
+                      if (!fill.is_none() && !longer) column.push_back(fill);
+                      columns.push_back(runtime.list(std::move(column)));
+                      from = to;
+                    }
+                    return columns;
+                  });
 }
 
 Value sort(Runtime& runtime, Call& call) {
@@ -381,7 +393,7 @@ Value sum(Runtime& runtime, Call& call) {
 
 Value unique(Runtime& runtime, Call& call) {
   const Getter get = getter(runtime, attribute_or_none(call, 2), !call.flag(1));
-  return deferred(call[0], [&runtime, source = call[0], get] {
+  return deferred(runtime, call[0], [&runtime, source = call[0], get] {
     std::vector<Value> seen, kept;
     for (Value& item : to_vector(runtime, source)) {
       Value key = get(item);

@@ -30,7 +30,8 @@ bool is_lower(char32_t c) {  // Lowercase: Ll and Other_Lowercase
 
 bool is_upper(char32_t c) {  // Uppercase: Lu and Other_Uppercase
   return utf8proc_category(code(c)) == UTF8PROC_CATEGORY_LU || in(c, 0x2160, 0x216F) ||
-         in(c, 0x24B6, 0x24CF) || in(c, 0x1F130, 0x1F149) || in(c, 0x1F150, 0x1F169) || in(c, 0x1F170, 0x1F189);
+         in(c, 0x24B6, 0x24CF) || in(c, 0x1F130, 0x1F149) || in(c, 0x1F150, 0x1F169) ||
+         in(c, 0x1F170, 0x1F189);
 }
 
 bool is_titlecase(char32_t c) {
@@ -47,10 +48,14 @@ bool is_case_ignorable(char32_t c) {
     case UTF8PROC_CATEGORY_ME:
     case UTF8PROC_CATEGORY_CF:
     case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_SK: return true;
-    default: break;
+    case UTF8PROC_CATEGORY_SK:
+      return true;
+    default:
+      break;
   }
-  constexpr std::u32string_view others = U"'.:\u00B7\u0387\u055F\u05F4\u2018\u2019\u2024\u2027\uFE13\uFE52\uFE55\uFF07\uFF0E\uFF1A";
+  constexpr std::u32string_view others =
+      U"'.:\u00B7\u0387\u055F\u05F4"
+      U"\u2018\u2019\u2024\u2027\uFE13\uFE52\uFE55\uFF07\uFF0E\uFF1A";
   return others.find(c) != others.npos;
 }
 
@@ -62,15 +67,13 @@ bool is_digit(char32_t c) {  // Numeric_Type Decimal or Digit
   struct Run {
     char32_t first, last;
   };
-  static constexpr std::array<Run, 20> others = {{{0xB2, 0xB3},       {0xB9, 0xB9},       {0x1369, 0x1371},
-                                                  {0x19DA, 0x19DA},   {0x2070, 0x2070},   {0x2074, 0x2079},
-                                                  {0x2080, 0x2089},   {0x2460, 0x2468},   {0x2474, 0x247C},
-                                                  {0x2488, 0x2490},   {0x24EA, 0x24EA},   {0x24F5, 0x24FD},
-                                                  {0x24FF, 0x24FF},   {0x2776, 0x277E},   {0x2780, 0x2788},
-                                                  {0x278A, 0x2792},   {0x10A40, 0x10A43}, {0x10E60, 0x10E68},
-                                                  {0x11052, 0x1105A}, {0x1F100, 0x1F10A}}};
-  return is_decimal(c) ||
-         std::any_of(others.begin(), others.end(), [&](const Run& run) { return in(c, run.first, run.last); });
+  static constexpr std::array<Run, 20> others = {
+      {{0xB2, 0xB3},     {0xB9, 0xB9},       {0x1369, 0x1371},   {0x19DA, 0x19DA},   {0x2070, 0x2070},
+       {0x2074, 0x2079}, {0x2080, 0x2089},   {0x2460, 0x2468},   {0x2474, 0x247C},   {0x2488, 0x2490},
+       {0x24EA, 0x24EA}, {0x24F5, 0x24FD},   {0x24FF, 0x24FF},   {0x2776, 0x277E},   {0x2780, 0x2788},
+       {0x278A, 0x2792}, {0x10A40, 0x10A43}, {0x10E60, 0x10E68}, {0x11052, 0x1105A}, {0x1F100, 0x1F10A}}};
+  return is_decimal(c) || std::any_of(others.begin(), others.end(),
+                                      [&](const Run& run) { return in(c, run.first, run.last); });
 }
 
 char major_category(char32_t c) {
@@ -159,7 +162,8 @@ bool cased_are(std::u32string_view text, Wrong wrong, Right right) {
 }
 
 bool is_identifier(std::u32string_view text) {
-  return !text.empty() && starts_identifier(text[0]) && std::all_of(text.begin(), text.end(), continues_identifier);
+  return !text.empty() && starts_identifier(text[0]) &&
+         std::all_of(text.begin(), text.end(), continues_identifier);
 }
 
 // Where the last character of `text` begins.
@@ -302,18 +306,32 @@ bool is_all(std::string_view text, Class which) {
   const std::u32string s = decode(text);
   const auto every = [&](auto is) { return !s.empty() && std::all_of(s.begin(), s.end(), is); };
   switch (which) {
-    case Class::alnum: return every([](char32_t c) { return is_letter(c) || is_numeric(c); });
-    case Class::alpha: return every(is_letter);
-    case Class::ascii: return unicode::is_ascii(text);
-    case Class::decimal: return every(is_decimal);
-    case Class::digit: return every(is_digit);
-    case Class::identifier: return is_identifier(s);
-    case Class::lower: return cased_are(s, [](char32_t c) { return is_upper(c) || is_titlecase(c); }, is_lower);
-    case Class::numeric: return every(is_numeric);
-    case Class::printable: return s.empty() || every(is_printable);
-    case Class::space: return every(is_space);
-    case Class::title: return is_titled(s);
-    default: return cased_are(s, [](char32_t c) { return is_lower(c) || is_titlecase(c); }, is_upper);
+    case Class::alnum:
+      return every([](char32_t c) { return is_letter(c) || is_numeric(c); });
+    case Class::alpha:
+      return every(is_letter);
+    case Class::ascii:
+      return unicode::is_ascii(text);
+    case Class::decimal:
+      return every(is_decimal);
+    case Class::digit:
+      return every(is_digit);
+    case Class::identifier:
+      return is_identifier(s);
+    case Class::lower:
+      return cased_are(
+          s, [](char32_t c) { return is_upper(c) || is_titlecase(c); }, is_lower);
+    case Class::numeric:
+      return every(is_numeric);
+    case Class::printable:
+      return s.empty() || every(is_printable);
+    case Class::space:
+      return every(is_space);
+    case Class::title:
+      return is_titled(s);
+    default:
+      return cased_are(
+          s, [](char32_t c) { return is_lower(c) || is_titlecase(c); }, is_upper);
   }
 }
 
@@ -325,7 +343,8 @@ std::string_view strip(std::string_view text, Side side, std::optional<std::stri
     while (!text.empty() && goes(text.substr(0, unicode::length(text[0]))))
       text.remove_prefix(unicode::length(text[0]));
   if (side != Side::left)
-    while (!text.empty() && goes(text.substr(last_character(text)))) text = text.substr(0, last_character(text));
+    while (!text.empty() && goes(text.substr(last_character(text))))
+      text = text.substr(0, last_character(text));
   return text;
 }
 

@@ -25,7 +25,20 @@ std::string title(std::string_view text);
 std::string swap_case(std::string_view text);
 
 // str.isupper() and the like. Not empty and every character (for upper, lower and title: every cased one).
-enum class Class { alnum, alpha, ascii, decimal, digit, identifier, lower, numeric, printable, space, title, upper };
+enum class Class {
+  alnum,
+  alpha,
+  ascii,
+  decimal,
+  digit,
+  identifier,
+  lower,
+  numeric,
+  printable,
+  space,
+  title,
+  upper
+};
 bool is_all(std::string_view text, Class which);
 bool is_printable(char32_t c);
 

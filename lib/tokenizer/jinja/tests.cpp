@@ -25,8 +25,10 @@ bool divides(Runtime& runtime, const Value& value, const Value& number, std::int
 
 // Python's `is`: it keeps one object of each small integer and short text.
 bool is_same(const Value& a, const Value& b) {
-  if (const auto *x = a.get<std::int64_t>(), *y = b.get<std::int64_t>(); x && y) return *x == *y && *x >= -5 && *x <= 256;
-  if (const std::string *x = a.text(), *y = b.text(); x && y && *x == *y && count_characters(*x) <= 1) return true;
+  if (const auto* x = a.get<std::int64_t>(), *y = b.get<std::int64_t>(); x && y)
+    return *x == *y && *x >= -5 && *x <= 256;
+  if (const std::string* x = a.text(), *y = b.text(); x && y && *x == *y && count_characters(*x) <= 1)
+    return true;
   return same_object(a, b);
 }
 
@@ -59,7 +61,8 @@ constexpr std::array kTests = std::to_array<Builtin>({
     {"sequence", "value", [](Runtime&, Call& c) { return Value{is_sequence(c[0])}; }},
     {"iterable", "value", [](Runtime&, Call& c) { return Value{is_iterable(c[0])}; }},
     {"callable", "value /", [](Runtime&, Call& c) { return Value{is_callable(c[0])}; }},
-    {"escaped", "value", [](Runtime&, Call& c) { return Value{c[0].get<Text>() && c[0].get<Text>()->markup}; }},
+    {"escaped", "value",
+     [](Runtime&, Call& c) { return Value{c[0].get<Text>() && c[0].get<Text>()->markup}; }},
     {"sameas", "value other", [](Runtime&, Call& c) { return Value{is_same(c[0], c[1])}; }},
     {"odd", "value", [](Runtime& r, Call& c) { return Value{divides(r, c[0], {std::int64_t{2}}, 1)}; }},
     {"even", "value", [](Runtime& r, Call& c) { return Value{divides(r, c[0], {std::int64_t{2}}, 0)}; }},
@@ -89,7 +92,8 @@ constexpr std::array kTests = std::to_array<Builtin>({
 }  // namespace
 
 const Builtin* find_test(std::string_view name) {
-  const auto at = std::find_if(kTests.begin(), kTests.end(), [&](const Builtin& b) { return b.name == name; });
+  const auto at =
+      std::find_if(kTests.begin(), kTests.end(), [&](const Builtin& b) { return b.name == name; });
   return at == kTests.end() ? nullptr : &*at;
 }
 

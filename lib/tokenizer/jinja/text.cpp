@@ -97,7 +97,8 @@ void write_repr(Writer& out, const Value& value, int depth) {
   if (const List* list = value.list()) return write_list(out, *list, depth + 1);
   if (const Dict* dict = value.dict()) return write_dict(out, *dict, depth + 1);
   if (const View* view = value.get<View>()) return write_view(out, *view, depth + 1);
-  if (const auto* names = value.get<std::shared_ptr<Namespace>>()) return write_namespace(out, **names, depth + 1);
+  if (const auto* names = value.get<std::shared_ptr<Namespace>>())
+    return write_namespace(out, **names, depth + 1);
   write(out, value);
 }
 
@@ -152,7 +153,8 @@ class JsonWriter {
     const std::size_t at = c < 0x80 ? special.find(static_cast<char>(c)) : special.npos;
     if (at != special.npos) return out_.add(std::string("\\") + letters[at]);
     if (c < 0x10000) return out_.add("\\u" + hex(c, 4));
-    out_.add("\\u" + hex(0xD800 + ((c - 0x10000) >> 10U), 4) + "\\u" + hex(0xDC00 + ((c - 0x10000) & 0x3FFU), 4));
+    out_.add("\\u" + hex(0xD800 + ((c - 0x10000) >> 10U), 4) + "\\u" +
+             hex(0xDC00 + ((c - 0x10000) & 0x3FFU), 4));
   }
 
   void items(const List& list) {
@@ -163,8 +165,9 @@ class JsonWriter {
     std::vector<const std::pair<Value, Value>*> members;
     for (const auto& member : dict.items) members.push_back(&member);
     if (style_.sort_keys)
-      std::stable_sort(members.begin(), members.end(),
-                       [&](const auto* a, const auto* b) { return less(out_.runtime(), a->first, b->first); });
+      std::stable_sort(members.begin(), members.end(), [&](const auto* a, const auto* b) {
+        return less(out_.runtime(), a->first, b->first);
+      });
     enclosed('{', members.size(), '}', [&](std::size_t i) {
       key(members[i]->first);
       out_.add(style_.key_separator);
@@ -230,7 +233,8 @@ std::string number_text(double value) {
     return out + (exponent < 0 ? "e-" : "e+") + (size.size() < 2 ? "0" : "") + size;
   }
   if (exponent < 0) return out + "0." + std::string(static_cast<std::size_t>(-exponent - 1), '0') + digits;
-  if (count <= exponent + 1) return out + digits + std::string(static_cast<std::size_t>(exponent + 1 - count), '0') + ".0";
+  if (count <= exponent + 1)
+    return out + digits + std::string(static_cast<std::size_t>(exponent + 1 - count), '0') + ".0";
   return out + digits.substr(0, static_cast<std::size_t>(exponent) + 1) + "." +
          digits.substr(static_cast<std::size_t>(exponent) + 1);
 }
@@ -262,7 +266,8 @@ void write(Writer& out, const Value& value) {
   if (value.is_none()) return out.add("None");
   if (value.is_undefined()) return;
   if (const Range* range = value.get<Range>()) return write_range(out, *range);
-  if (const auto* native = value.get<std::shared_ptr<const Native>>()) return out.add((*native)->name);
+  if (const auto* native = value.get<std::shared_ptr<const Native>>())
+    return out.add((*native)->shown ? (*native)->shown() : (*native)->name);
   if (value.get<std::shared_ptr<Iterator>>()) return out.add("<generator object>");
   write_repr(out, value, 0);
 }
@@ -290,7 +295,8 @@ std::string escape_html(Runtime& runtime, std::string_view text) {
   static constexpr std::array<std::pair<char, std::string_view>, 5> escapes = {
       {{'&', "&amp;"}, {'<', "&lt;"}, {'>', "&gt;"}, {'\'', "&#39;"}, {'"', "&#34;"}}};
   for (const char& c : text) {
-    const auto* escape = std::find_if(escapes.begin(), escapes.end(), [&](const auto& e) { return e.first == c; });
+    const auto* escape =
+        std::find_if(escapes.begin(), escapes.end(), [&](const auto& e) { return e.first == c; });
     out.add(escape == escapes.end() ? std::string_view(&c, 1) : escape->second);
   }
   return out.take();

@@ -35,7 +35,8 @@ std::string titled(std::string_view text) {
     std::size_t end = at;
     const bool between = begins_words(unicode::next(text, end));
     const std::size_t first = end;
-    for (std::size_t next = end; end < text.size() && begins_words(unicode::next(text, next)) == between;) end = next;
+    for (std::size_t next = end; end < text.size() && begins_words(unicode::next(text, next)) == between;)
+      end = next;
     out += jinja::upper(text.substr(at, first - at)) + jinja::lower(text.substr(first, end - first));
     at = end;
   }
@@ -65,7 +66,8 @@ std::string unescape_html(std::string_view text) {
     text.remove_prefix(begin);
     const std::size_t end = text.substr(0, 16).find(';');
     const std::string_view name = end == text.npos ? "" : text.substr(1, end - 1);
-    const auto* known = std::find_if(names.begin(), names.end(), [&](const auto& n) { return n.first == name; });
+    const auto* known =
+        std::find_if(names.begin(), names.end(), [&](const auto& n) { return n.first == name; });
     const bool is_number = name.starts_with('#') && name.size() > 1;
     const bool is_hex = is_number && (name[1] == 'x' || name[1] == 'X');
     const auto code = is_number ? parse_integer(name.substr(is_hex ? 2 : 1), is_hex ? 16 : 10) : std::nullopt;
@@ -88,8 +90,8 @@ std::string url_quoted(Runtime& runtime, const Value& value, bool in_query) {
   std::string out;
   for (const char c : to_text(runtime, value)) {
     const auto byte = static_cast<unsigned char>(c);
-    if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || plain.find(c) != plain.npos ||
-        (c == '/' && !in_query))
+    if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+        plain.find(c) != plain.npos || (c == '/' && !in_query))
       out += c;
     else if (c == ' ' && in_query)
       out += '+';
@@ -125,14 +127,19 @@ JsonStyle json_style(const Call& call) {
 // which may end behind a hyphen between letters.
 std::vector<std::string_view> chunks_of(std::string_view line, bool break_on_hyphens) {
   const auto all = characters(line);
-  const auto is_blank = [&](std::size_t i) { return std::string_view(" \t\n\v\f\r").find(all[i]) != std::string_view::npos; };
+  const auto is_blank = [&](std::size_t i) {
+    return std::string_view(" \t\n\v\f\r").find(all[i]) != std::string_view::npos;
+  };
   const auto is_letter = [&](std::size_t i) {
     return i < all.size() && (is_all(all[i], Class::alpha) || all[i] == "_");
   };
   const auto is_word_part = [&](std::size_t i) {
-    return i < all.size() && (is_letter(i) || is_all(all[i], Class::alnum) || std::string_view("!\"'&.,?").find(all[i]) != std::string_view::npos);
+    return i < all.size() && (is_letter(i) || is_all(all[i], Class::alnum) ||
+                              std::string_view("!\"'&.,?").find(all[i]) != std::string_view::npos);
   };
-  const auto is_word_character = [&](std::size_t i) { return i < all.size() && (is_letter(i) || is_all(all[i], Class::alnum)); };
+  const auto is_word_character = [&](std::size_t i) {
+    return i < all.size() && (is_letter(i) || is_all(all[i], Class::alnum));
+  };
   const auto dashes_at = [&](std::size_t i) {
     std::size_t count = 0;
     while (i + count < all.size() && all[i + count] == "-") ++count;
@@ -142,7 +149,8 @@ std::vector<std::string_view> chunks_of(std::string_view line, bool break_on_hyp
   const auto may_break_behind_hyphen = [&](std::size_t i, std::size_t begin) {
     const bool letters_before = (i >= 3 && i - 3 >= begin && is_letter(i - 2) && is_letter(i - 3)) ||
                                 (i >= 4 && is_letter(i - 4) && all[i - 3] == "-" && is_word_part(i - 2));
-    const bool letters_behind = is_letter(i) && (is_letter(i + 1) || (dashes_at(i + 1) > 0 && is_letter(i + 2)));
+    const bool letters_behind =
+        is_letter(i) && (is_letter(i + 1) || (dashes_at(i + 1) > 0 && is_letter(i + 2)));
     return letters_before && letters_behind;
   };
   std::vector<std::string_view> chunks;
@@ -156,7 +164,9 @@ std::vector<std::string_view> chunks_of(std::string_view line, bool break_on_hyp
     } else {
       while (end < all.size() && !is_blank(end)) {
         if (break_on_hyphens && all[end - 1] == "-" && may_break_behind_hyphen(end, 0)) break;
-        if (break_on_hyphens && is_word_part(end - 1) && dashes_at(end) >= 2 && is_word_character(end + dashes_at(end))) break;
+        if (break_on_hyphens && is_word_part(end - 1) && dashes_at(end) >= 2 &&
+            is_word_character(end + dashes_at(end)))
+          break;
         ++end;
       }
     }
@@ -206,7 +216,8 @@ std::vector<std::string> wrapped(Runtime& runtime, std::string_view line, const 
         std::size_t bytes = byte_offset(chunk, static_cast<std::size_t>(space));
         if (how.break_on_hyphens) {
           const std::size_t hyphen = chunk.substr(0, bytes).rfind('-');
-          if (hyphen != chunk.npos && hyphen > 0 && chunk.substr(0, hyphen).find_first_not_of('-') != chunk.npos)
+          if (hyphen != chunk.npos && hyphen > 0 &&
+              chunk.substr(0, hyphen).find_first_not_of('-') != chunk.npos)
             bytes = hyphen + 1;
         }
         put(chunk.substr(0, bytes));
@@ -241,7 +252,9 @@ Value escape(Runtime& runtime, Call& call) {
 }
 
 Value file_size(Runtime&, Call& call) {
-  const auto given = call[0].text() ? parse_real(*call[0].text()) : is_number(call[0]) ? std::optional(to_double(call[0])) : std::nullopt;
+  const auto given = call[0].text()       ? parse_real(*call[0].text())
+                     : is_number(call[0]) ? std::optional(to_double(call[0]))
+                                          : std::nullopt;
   if (!given) fail("filesizeformat: expected a number");
   const bool binary = call.flag(1);
   const double base = binary ? 1024 : 1000;
@@ -339,15 +352,18 @@ Value trim(Runtime& runtime, Call& call) {
 
 Value truncate(Runtime& runtime, Call& call) {
   const std::string end = call.text_or(3, "...");
-  const std::int64_t most = call.integer_or(1, 255), end_size = static_cast<std::int64_t>(count_characters(end));
+  const std::int64_t most = call.integer_or(1, 255),
+                     end_size = static_cast<std::int64_t>(count_characters(end));
   const std::int64_t leeway = call.given_not_none(4) ? call.integer(4) : 5;
-  if (most < end_size) fail("truncate: expected length >= " + std::to_string(end_size) + ", got " + std::to_string(most));
+  if (most < end_size)
+    fail("truncate: expected length >= " + std::to_string(end_size) + ", got " + std::to_string(most));
   if (leeway < 0) fail("truncate: expected leeway >= 0, got " + std::to_string(leeway));
   const auto given = jinja::length(call[0]);
   const auto size = static_cast<std::int64_t>(given ? *given : count_characters(call.text(0)));
   if (size <= most || size - most <= leeway) return call[0];
   const std::string& text = call.text(0);
-  std::string_view kept = std::string_view(text).substr(0, byte_offset(text, static_cast<std::size_t>(most - end_size)));
+  std::string_view kept =
+      std::string_view(text).substr(0, byte_offset(text, static_cast<std::size_t>(most - end_size)));
   if (!call.flag(2)) kept = kept.substr(0, kept.rfind(' '));
   return runtime.text(std::string(kept) + end);
 }
@@ -415,7 +431,8 @@ Value xml_attributes(Runtime& runtime, Call& call) {
     if (out.size() > 0 || !call.has(1) || call.flag(1)) out.add(" ");
     const Text* text = value.get<Text>();
     const std::string shown = to_text(runtime, value);
-    out.add(escape_html(runtime, *key.text()) + "=\"" + (text && text->markup ? shown : escape_html(runtime, shown)) + "\"");
+    out.add(escape_html(runtime, *key.text()) + "=\"" +
+            (text && text->markup ? shown : escape_html(runtime, shown)) + "\"");
   }
   return make_text(out.take());
 }

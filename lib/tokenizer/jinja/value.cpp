@@ -4,17 +4,13 @@
 #include <cmath>
 #include <compare>
 
+#include "tokenizer/jinja/overload.h"
 #include "tokenizer/jinja/runtime.h"
 #include "tokenizer/jinja/strings.h"
 #include "tokenizer/unicode.h"
 
 namespace baleen::jinja {
 namespace {
-
-template <typename... Cases>
-struct Overload : Cases... {
-  using Cases::operator()...;
-};
 
 int deepest(const std::vector<Value>& items) {
   int depth = 0;
@@ -41,7 +37,8 @@ bool equal_items(Runtime& runtime, const std::vector<Value>& a, const std::vecto
 }
 
 bool equal_dicts(Runtime& runtime, const Dict& a, const Dict& b) {
-  return a.items.size() == b.items.size() && std::all_of(a.items.begin(), a.items.end(), [&](const auto& item) {
+  return a.items.size() == b.items.size() &&
+         std::all_of(a.items.begin(), a.items.end(), [&](const auto& item) {
            const Value* other = find(runtime, b, item.first);
            return other && (same_object(item.second, *other) || equal(runtime, item.second, *other));
          });
@@ -54,20 +51,28 @@ bool equal_ranges(const Range& a, const Range& b) {
 
 std::string_view symbol(Order order) {
   switch (order) {
-    case Order::less: return "<";
-    case Order::less_equal: return "<=";
-    case Order::greater: return ">";
-    default: return ">=";
+    case Order::less:
+      return "<";
+    case Order::less_equal:
+      return "<=";
+    case Order::greater:
+      return ">";
+    default:
+      return ">=";
   }
 }
 
 // The answer to `a ORDER b` for values that compare three ways; unordered (NaN) is never true.
 bool holds(Order order, std::partial_ordering compared) {
   switch (order) {
-    case Order::less: return compared < 0;
-    case Order::less_equal: return compared <= 0;
-    case Order::greater: return compared > 0;
-    default: return compared >= 0;
+    case Order::less:
+      return compared < 0;
+    case Order::less_equal:
+      return compared <= 0;
+    case Order::greater:
+      return compared > 0;
+    default:
+      return compared >= 0;
   }
 }
 
@@ -109,7 +114,8 @@ std::int64_t Range::size() const {
   const auto distance = static_cast<std::uint64_t>(step > 0 ? stop : start) -
                         static_cast<std::uint64_t>(step > 0 ? start : stop);
   if (step > 0 ? start >= stop : start <= stop) return 0;
-  const std::uint64_t stride = step > 0 ? static_cast<std::uint64_t>(step) : -static_cast<std::uint64_t>(step);
+  const std::uint64_t stride =
+      step > 0 ? static_cast<std::uint64_t>(step) : -static_cast<std::uint64_t>(step);
   const std::uint64_t count = (distance - 1) / stride + 1;
   return static_cast<std::int64_t>(std::min<std::uint64_t>(count, INT64_MAX));
 }
@@ -171,7 +177,8 @@ Value make_iterator(int source_depth, std::function<std::optional<Value>()> next
 }
 
 Value make_function(std::string name, std::function<Value(Runtime&, Arguments)> call, int depth) {
-  return {std::make_shared<const Native>(Native{std::move(name), std::move(call), {}, {}, checked(depth)})};
+  return {
+      std::make_shared<const Native>(Native{std::move(name), std::move(call), {}, {}, checked(depth), {}})};
 }
 
 int depth_of(const Value& value) {
@@ -186,13 +193,10 @@ int depth_of(const Value& value) {
 std::string_view type_name(const Value& value) {
   if (const List* list = value.list()) return list->is_tuple() ? "tuple" : "list";
   return std::visit(Overload{[](const Undefined&) { return "Undefined"; },
-                             [](const None&) { return "NoneType"; },
-                             [](bool) { return "bool"; },
-                             [](std::int64_t) { return "int"; },
-                             [](double) { return "float"; },
+                             [](const None&) { return "NoneType"; }, [](bool) { return "bool"; },
+                             [](std::int64_t) { return "int"; }, [](double) { return "float"; },
                              [](const Text& text) { return text.markup ? "Markup" : "str"; },
-                             [](const Range&) { return "range"; },
-                             [](const View&) { return "dict view"; },
+                             [](const Range&) { return "range"; }, [](const View&) { return "dict view"; },
                              [](const std::shared_ptr<const List>&) { return "list"; },
                              [](const std::shared_ptr<const Dict>&) { return "dict"; },
                              [](const std::shared_ptr<Iterator>&) { return "generator"; },
@@ -242,8 +246,7 @@ bool equal(Runtime& runtime, const Value& a, const Value& b) {
 
 bool same_object(const Value& a, const Value& b) {
   if (a.data.index() != b.data.index()) return false;
-  return std::visit(Overload{[](const Undefined&) { return true; },
-                             [](const None&) { return true; },
+  return std::visit(Overload{[](const Undefined&) { return true; }, [](const None&) { return true; },
                              [&](const Text& text) { return text.bytes == b.get<Text>()->bytes; },
                              [](const Range&) { return false; },
                              [&](const View& view) {
@@ -304,9 +307,11 @@ Iterator iterate(const Value& value) {
   if (const auto* list = value.get<std::shared_ptr<const List>>())
     return counted(depth, (*list)->items.size(), [list = *list](std::size_t i) { return list->items[i]; });
   if (const auto* dict = value.get<std::shared_ptr<const Dict>>())
-    return counted(depth, (*dict)->items.size(), [dict = *dict](std::size_t i) { return dict->items[i].first; });
+    return counted(depth, (*dict)->items.size(),
+                   [dict = *dict](std::size_t i) { return dict->items[i].first; });
   if (const View* view = value.get<View>())
-    return counted(depth, view->dict->items.size(), [view = *view](std::size_t i) { return item_of(view, i); });
+    return counted(depth, view->dict->items.size(),
+                   [view = *view](std::size_t i) { return item_of(view, i); });
   if (const Range* range = value.get<Range>())
     return counted(depth, static_cast<std::size_t>(range->size()),
                    [range = *range](std::size_t i) { return Value{range.at(static_cast<std::int64_t>(i))}; });

@@ -70,14 +70,15 @@ struct Native {
   std::function<Value(Runtime&, Arguments)> call;
   std::function<std::optional<Value>(std::string_view)> attribute;
   std::function<std::size_t()> length;
-  int depth = 0;  // of the values it holds
+  int depth = 0;                            // of the values it holds
+  std::function<std::string()> shown = {};  // as it is printed, if that changes
 };
 
 struct Value {
   using Data =
-      std::variant<Undefined, None, bool, std::int64_t, double, Text, Range, View, std::shared_ptr<const List>,
-                   std::shared_ptr<const Dict>, std::shared_ptr<Iterator>, std::shared_ptr<Namespace>,
-                   std::shared_ptr<const Native>>;
+      std::variant<Undefined, None, bool, std::int64_t, double, Text, Range, View,
+                   std::shared_ptr<const List>, std::shared_ptr<const Dict>, std::shared_ptr<Iterator>,
+                   std::shared_ptr<Namespace>, std::shared_ptr<const Native>>;
   Data data;
 
   template <typename T>
@@ -111,6 +112,7 @@ struct Dict {
 
 struct Namespace {
   std::vector<std::pair<std::string, Value>> attributes;
+  void empty() { std::exchange(attributes, {}); }
 };
 
 struct Arguments {
@@ -134,8 +136,8 @@ double to_double(const Value& number);
 
 bool is_true(const Value& value);
 bool equal(Runtime& runtime, const Value& a, const Value& b);
-bool same_object(const Value& a, const Value& b);                // Python's `is`
-bool less(Runtime& runtime, const Value& a, const Value& b);     // a < b
+bool same_object(const Value& a, const Value& b);             // Python's `is`
+bool less(Runtime& runtime, const Value& a, const Value& b);  // a < b
 enum class Order { less, less_equal, greater, greater_equal };
 bool ordered(Runtime& runtime, Order order, const Value& a, const Value& b);
 
