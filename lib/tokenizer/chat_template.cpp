@@ -102,6 +102,17 @@ ChatTemplateText read_template(const std::filesystem::path& path) {
   return {read_small_file(path, kMaxTemplate), path.string()};
 }
 
+// FOLDER/NAME.jinja, each a template of that name; the folder need not be there.
+void add_templates_in(const std::filesystem::path& folder, ChatTemplateTexts& texts) {
+  std::error_code error;
+  if (!std::filesystem::is_directory(folder, error)) return;
+  std::filesystem::directory_iterator entry(folder, error);
+  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error))
+    if (entry->path().extension() == ".jinja")
+      texts[entry->path().stem().string()] = read_template(entry->path());
+  if (error) throw_system_error(folder, "", error.value());
+}
+
 }  // namespace
 
 ChatTemplate::ChatTemplate(std::string_view text, std::string name) : name_(std::move(name)) {
@@ -131,10 +142,7 @@ ChatTemplateTexts find_chat_templates(const std::filesystem::path& dir, const To
   ChatTemplateTexts texts;
   if (const auto path = dir / "chat_template.jinja"; path_exists(path))
     texts["default"] = read_template(path);
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(dir / "additional_chat_templates", error))
-    if (entry.path().extension() == ".jinja")
-      texts[entry.path().stem().string()] = read_template(entry.path());
+  add_templates_in(dir / "additional_chat_templates", texts);
   if (!texts.empty()) return texts;
   for (const auto& [name, text] : tokenizer.chat_templates())
     texts[name] = {text, (dir / "tokenizer_config.json").string() + ": chat_template"};
