@@ -268,7 +268,8 @@ LINES = r'''
 {{ namespace(_a=1) }}
 {{ namespace(a=1).a.b }}
 {{ raise_exception('no ' ~ n) }}
-{{ strftime_now('%Y-%m-%d %H:%M:%S') }} {{ strftime_now('%d %b %Y') }} {{ strftime_now('%A, %B %-d, %Y') }} {{ strftime_now('') }}| {{ strftime_now('%%') }} {{ strftime_now('é %j') }}
+{{ strftime_now('%Y-%m-%d %H:%M:%S') }} {{ strftime_now('%d %b %Y') }} {{ strftime_now('%A, %B %-d, %Y') }} {{ strftime_now('') }}| {{ strftime_now('%%') }} {{ strftime_now('é %j') }} {{ strftime_now('%H%Z%z.%f|%%Z|%') }}
+{{ strftime_now(5) }}
 {{ ['it\'s', "say \"hi\"", 'both \' and "', 'new\nline', 'tab\t', 'nul\x00', 'é', '\u200b', '🙂', '\\', '\x7f', '\xa0', '\ud7ff'] }}
 {{ 'a\qb' }} {{ '\x41\u00e9\U0001f642\101\60' }} {{ '\é' }} {{ "a'b" }} {{ 'a"b' }}
 {{ '\ud800' }}

@@ -105,18 +105,31 @@ Value raise_exception(Runtime& runtime, Call& call) {
   throw Failure{to_text(runtime, call[0]), 0, {}, true};
 }
 
+// datetime.now() knows no time zone, so Python leaves its name and offset empty; %f, microseconds, C lacks.
+std::string without_zone(std::string_view format) {
+  std::string out;
+  for (std::size_t at = 0; at < format.size(); ++at) {
+    const bool is_directive = format[at] == '%' && at + 1 < format.size();
+    const char directive = is_directive ? format[at + 1] : '\0';
+    if (directive == 'f') out += "000000";
+    if (is_directive) ++at;
+    if (directive != 'f' && directive != 'z' && directive != 'Z')
+      out += format.substr(at - (is_directive ? 1 : 0), is_directive ? 2 : 1);
+  }
+  return out;
+}
+
 Value strftime_now(Runtime& runtime, Call& call) {
-  const std::string& format = call.text(0);
+  const std::string format = without_zone(call.text(0));
   const std::time_t now = runtime.now();
   std::tm local{};
   localtime_r(&now, &local);
   if (format.size() > 4096) fail("strftime_now: a format of more than 4096 bytes");
   // strftime says 0 for "does not fit" and for "is empty" alike: so there is always one character.
   std::string out(1 << 16U, '\0');
-  const std::size_t size = std::strftime(out.data(), out.size(), (format + "x").c_str(), &local);
+  const std::size_t size = std::strftime(out.data(), out.size(), ("x" + format).c_str(), &local);
   if (size == 0) fail("strftime_now: the result is too long");
-  out.resize(size - 1);
-  return runtime.text(std::move(out));
+  return runtime.text(out.substr(1, size - 1));
 }
 
 Value unsupported(Runtime&, Call&) {

@@ -104,7 +104,6 @@ class Parser {
     For node;
     const std::size_t begin = tokens_.position();
     node.target = parse_target(tokens_, {.end = "in"});
-    const std::size_t end = tokens_.position();
     tokens_.expect_name("in");
     node.iterable = parse_tuple(tokens_, {.conditional = false, .end = "recursive"});
     if (tokens_.skip_name("if")) {
@@ -113,7 +112,6 @@ class Parser {
       const std::size_t after = tokens_.position();
       tokens_.go_back(begin);
       node.test_target = parse_target(tokens_, {.end = "in"});
-      if (tokens_.position() != end) tokens_.wrong("for: a target that cannot be read twice");
       tokens_.go_back(after);
     }
     node.recursive = tokens_.skip_name("recursive");
