@@ -248,7 +248,7 @@ LINES = r'''
 {{ [[1], [1]]|unique|list }}
 {{ 'a b/c?d=é&'|urlencode }} {{ {'a b': 'c/d', 'x': 1}|urlencode }} {{ [['a', 1], ['b', '&']]|urlencode }} {{ 5|urlencode }}
 {{ 'Hello, big world! It\'s'|wordcount }} {{ ''|wordcount }} {{ 'é_1 b-c'|wordcount }}
-{{ 'The quick brown fox jumps over the lazy dog'|wordwrap(15) }} {{ 'aaaaaaaaaaaaaaa bb'|wordwrap(5) }} {{ 'aaaaaaaaaa bb'|wordwrap(5, false) }} {{ 'well-known mother-in-law'|wordwrap(8) }} {{ 'a b\n\nc d e'|wordwrap(3, wrapstring='/') }} {{ 'well-known'|wordwrap(6, break_on_hyphens=false) }}
+{{ 'The quick brown fox jumps over the lazy dog'|wordwrap(15) }} {{ 'aaaaaaaaaaaaaaa bb'|wordwrap(5) }} {{ 'aaaaaaaaaa bb'|wordwrap(5, false) }} {{ 'well-known mother-in-law'|wordwrap(8) }} {{ 'a b\n\nc d e'|wordwrap(3, wrapstring='/') }} {{ 'well-known'|wordwrap(6, break_on_hyphens=false) }} {{ ' two a'|wordwrap(1) }}
 {{ {'class': 'a b', 'id': none, 'x': '<'}|xmlattr }} {{ {'a': 1}|xmlattr(false) }} {{ {}|xmlattr }}|
 {{ {'a b': 1}|xmlattr }}
 {{ 1000|filesizeformat }} {{ 1|filesizeformat }} {{ 999|filesizeformat }} {{ 123456789|filesizeformat }} {{ 123456789|filesizeformat(true) }} {{ 2048|filesizeformat(true) }}

@@ -210,7 +210,7 @@ std::vector<std::string> wrapped(Runtime& runtime, std::string_view line, const 
     }
     if (!chunks.empty() && static_cast<std::int64_t>(count_characters(chunks.back())) > how.width) {
       // A word longer than a line: cut, behind a hyphen if there is one, or a line of its own.
-      const std::int64_t space = std::max<std::int64_t>(how.width - used, 1);
+      const std::int64_t space = how.width - used;
       if (how.break_long_words) {
         std::string_view& chunk = chunks.back();
         std::size_t bytes = byte_offset(chunk, static_cast<std::size_t>(space));
