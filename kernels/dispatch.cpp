@@ -63,6 +63,11 @@ bool has_avx2() {
          has_all(cpuid(7).ebx, avx2);
 }
 
+bool has_avx2_dot() {
+  constexpr unsigned avx_vnni = 1u << 4;
+  return has_avx2() && has_all(cpuid(7, 1).eax, avx_vnni);
+}
+
 bool has_avx512() {
   constexpr unsigned f = 1u << 16;
   constexpr unsigned dq = 1u << 17;
@@ -129,6 +134,7 @@ std::span<const Table> tables() {
     {avx512_dot_kernels, "avx512", has_avx512_dot(),
      "avx512f avx512bw avx512dq avx512vl avx512_vnni avx512_vbmi"},
     {avx512_kernels, "avx512", has_avx512(), "avx512f avx512bw avx512dq avx512vl"},
+    {avx2_dot_kernels, "avx2", has_avx2_dot(), "avx2 fma f16c avx_vnni"},
     {avx2_kernels, "avx2", has_avx2(), "avx2 fma f16c"},
 #elif defined(__aarch64__)
     {neon_bf16_kernels, "neon", has_dotprod() && has_bf16(), "asimd asimddp bf16"},

@@ -8,6 +8,7 @@ namespace baleen::kernels {
 // Each is defined in the file of that name and may be called only on a machine that has the instruction set.
 const Kernels& scalar_kernels();
 const Kernels& avx2_kernels();
+const Kernels& avx2_dot_kernels();
 const Kernels& avx512_kernels();
 const Kernels& amx_kernels();
 const Kernels& avx512_dot_kernels();
