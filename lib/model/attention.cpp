@@ -31,6 +31,9 @@ constexpr std::size_t merge_block = 8;
 // Floats for the results of segments that wait to be merged.
 constexpr std::size_t partial_floats = std::size_t{8} << 20;
 
+// exp(x) for x <= 0, and 0 where it would be subnormal, as in the kernels: products with such numbers are slow.
+float share_of(float x) { return x < -87.0f ? 0.0f : std::exp(x); }
+
 // Queries of a block of tokens in the order [key head][token][head of the group][k_dim]; results likewise,
 // v_dim wide. A query's index is (head * tokens + token) * group + member.
 struct Queries {
@@ -182,8 +185,8 @@ class Attend {
     if (part.sum == 0) return;  // no position of the segment is visible
     SoftmaxState& state = state_[query];
     const float maximum = std::max(state.maximum, part.maximum);
-    const float keep = std::exp(state.maximum - maximum);
-    const float take = std::exp(part.maximum - maximum);
+    const float keep = share_of(state.maximum - maximum);
+    const float take = share_of(part.maximum - maximum);
     float* out = queries_.out + query * queries_.v_dim;
     for (std::size_t d = 0; d < queries_.v_dim; ++d) out[d] = out[d] * keep + values[d] * take;
     state = {maximum, state.sum * keep + part.sum * take};
