@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "cmd/output.h"
 #include "report/units.h"
@@ -21,23 +22,50 @@ Json json_number(double value) {
   return std::round(value * 1e6) / 1e6;
 }
 
-// The text as it comes.
+// The text as it comes; with --think drop and stderr without the thinking, which is lost or goes to standard
+// error, each in lines of its own.
 class TextPrinter : public Printer {
  public:
   TextPrinter(const RunOptions& options, const Prompt& prompt)
-      : silent_(options.max_new_tokens == 0 && !options.echo), waiting_(options.echo ? prompt.text : "") {}
+      : silent_(options.max_new_tokens == 0 && !options.echo),
+        shows_thinking_(options.think == RunOptions::Think::on_stderr),
+        waiting_(options.echo ? prompt.text : "") {
+    if (options.think != RunOptions::Think::keep) splitter_.emplace(prompt.inside_thinking);
+  }
 
   void text(std::string_view text) override {
-    write_output(waiting_ + std::string(text));
-    waiting_.clear();
+    if (!splitter_) return print(text);
+    print_parted(splitter_->push(text));
+    if (!splitter_->inside()) end_thinking();
   }
   void end(const Generation&, const GenerateTimes&) override {
-    if (!silent_) text("\n");
+    if (splitter_) print_parted(splitter_->finish());
+    end_thinking();
+    if (!silent_) print("\n");
   }
 
  private:
-  bool silent_;          // nothing was asked for but that the prompt is evaluated
-  std::string waiting_;  // the prompt, until there is something to show behind it
+  void print(std::string_view text) {
+    write_output(waiting_ + std::string(text));
+    waiting_.clear();
+  }
+  void print_parted(const Answer& part) {
+    if (shows_thinking_ && !part.reasoning.empty()) {
+      write_message(part.reasoning);
+      thinking_line_open_ = true;
+    }
+    if (!part.text.empty()) print(part.text);
+  }
+  void end_thinking() {
+    if (thinking_line_open_) write_message("\n");
+    thinking_line_open_ = false;
+  }
+
+  bool silent_;  // nothing was asked for but that the prompt is evaluated
+  bool shows_thinking_;
+  bool thinking_line_open_ = false;  // on standard error
+  std::string waiting_;              // the prompt, until there is something to show behind it
+  std::optional<ThinkingSplitter> splitter_;
 };
 
 // Token ids as they come, separated by spaces.
@@ -112,7 +140,7 @@ class JsonPrinter : public Printer {
   }
 
   void end(const Generation& generation, const GenerateTimes& times) override {
-    const Answer answer = split_thinking(generation.text(), ends_in_open_think(prompt_.text));
+    const Answer answer = split_thinking(generation.text(), prompt_.inside_thinking);
     const auto rate = [](std::size_t tokens, double seconds) {
       return tokens > 0 && seconds > 0 ? json_number(static_cast<double>(tokens) / seconds) : Json();
     };

@@ -6,9 +6,14 @@
 #include <cerrno>
 #include <charconv>
 #include <chrono>
+#include <utility>
 
 #include "checkpoint/files.h"
+#include "cmd/chat.h"
 #include "error.h"
+#include "runtime/conversation.h"
+#include "runtime/thinking.h"
+#include "tokenizer/chat_template.h"
 #include "tokenizer/unicode.h"
 
 namespace baleen::cmd {
@@ -17,7 +22,7 @@ namespace {
 // More than any context holds: reading /dev/zero must end.
 constexpr std::size_t longest_prompt = std::size_t{256} << 20U;
 
-std::string read_all(int fd, const std::string& name) {
+std::string read_all(int fd, const std::string& name, std::size_t most_bytes) {
   std::string text;
   std::vector<char> buffer(std::size_t{1} << 16U);
   while (true) {
@@ -26,15 +31,11 @@ std::string read_all(int fd, const std::string& name) {
     if (count < 0) throw_system_error(name, "", errno);
     if (count == 0) return text;
     text.append(buffer.data(), static_cast<std::size_t>(count));
-    if (text.size() > longest_prompt) throw Error(name + ": longer than 256 MiB: no prompt can be that long");
+    if (text.size() > most_bytes) {
+      throw Error(name + ": longer than " + std::to_string(most_bytes >> 20U) +
+                  " MiB: no prompt can be that long");
+    }
   }
-}
-
-std::string read_file(const std::string& name) {
-  if (name == "-") return read_all(STDIN_FILENO, "standard input");
-  const FileDescriptor file(::open(name.c_str(), O_RDONLY | O_CLOEXEC));
-  if (file.get() < 0) throw_system_error(name, "", errno);
-  return read_all(file.get(), name);
 }
 
 void drop_final_newline(std::string& text) {
@@ -43,20 +44,59 @@ void drop_final_newline(std::string& text) {
   if (text.ends_with('\r')) text.pop_back();
 }
 
-void check_utf8(const std::string& text) {
+Prompt tokenized(std::string text, const Tokenizer& tokenizer, Tokenizer::SpecialTokens special_tokens) {
+  Prompt prompt{.text = std::move(text), .ids = {}};
+  const auto start = std::chrono::steady_clock::now();
+  prompt.ids = tokenizer.encode(prompt.text, special_tokens);
+  prompt.tokenize_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return prompt;
+}
+
+Prompt raw_prompt(const RunOptions& options, const Tokenizer& tokenizer) {
+  Prompt prompt = tokenized(read_prompt(options), tokenizer, Tokenizer::SpecialTokens::add);
+  prompt.inside_thinking = ends_in_open_think(prompt.text);
+  return prompt;
+}
+
+Prompt ids_prompt(const RunOptions& options, const Tokenizer* tokenizer) {
+  Prompt prompt{.text = {}, .ids = parse_ids(read_prompt(options))};
+  if (tokenizer) prompt.text = tokenizer->decode(prompt.ids);
+  prompt.inside_thinking = ends_in_open_think(prompt.text);
+  return prompt;
+}
+
+Prompt chat_prompt(const RunOptions& options, const ChatTemplateTexts& templates,
+                   const Tokenizer& tokenizer) {
+  const Conversation conversation = read_conversation(options);
+  const ChatTemplateText& chosen = choose_chat_template(templates, !conversation.tools.is_null());
+  const RenderedConversation chat = render_conversation(conversation, chosen, tokenizer.named_tokens());
+  // The template has written every special token that there is to be.
+  Prompt prompt = tokenized(chat.text, tokenizer, Tokenizer::SpecialTokens::none);
+  prompt.inside_thinking = chat.inside_thinking;
+  return prompt;
+}
+
+}  // namespace
+
+std::string read_input(const std::string& name, std::size_t most_bytes) {
+  if (name == "-") return read_all(STDIN_FILENO, "standard input", most_bytes);
+  const FileDescriptor file(::open(name.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.get() < 0) throw_system_error(name, "", errno);
+  return read_all(file.get(), name, most_bytes);
+}
+
+void check_utf8(const std::string& text, const std::string& what) {
   if (unicode::is_valid(text)) return;
   std::size_t bad = 0;  // where the first character begins that is none
   while (unicode::is_valid(std::string_view(text).substr(bad, unicode::length(text[bad])))) {
     bad += unicode::length(text[bad]);
   }
-  throw Error("the prompt is not UTF-8 text: byte " + std::to_string(bad + 1) +
+  throw Error(what + " is not UTF-8 text: byte " + std::to_string(bad + 1) +
               " does not fit; iconv can convert it");
 }
 
-}  // namespace
-
 void check_prompt_source(const RunOptions& options) {
-  if (options.prompt || options.file || !is_terminal(STDIN_FILENO)) return;
+  if (options.prompt || options.file || options.messages || !is_terminal(STDIN_FILENO)) return;
   throw UsageError(
       "no prompt: interactive chat is not in this version of baleen\n"
       "give a prompt as an argument, with -f FILE, or through a pipe");
@@ -65,13 +105,13 @@ void check_prompt_source(const RunOptions& options) {
 std::string read_prompt(const RunOptions& options) {
   std::string text;
   if (options.file || !options.prompt) {
-    text = read_file(options.file.value_or("-"));
+    text = read_input(options.file.value_or("-"), longest_prompt);
     if (!options.raw) drop_final_newline(text);
     if (options.prompt) text += "\n" + *options.prompt;
   } else {
     text = *options.prompt;
   }
-  check_utf8(text);
+  check_utf8(text, "the prompt");
   return text;
 }
 
@@ -97,17 +137,17 @@ std::vector<TokenId> parse_ids(std::string_view text) {
   return ids;
 }
 
-Prompt make_prompt(const RunOptions& options, const Tokenizer* tokenizer) {
-  Prompt prompt{.text = read_prompt(options), .ids = {}};
-  if (!options.ids) {
-    const auto start = std::chrono::steady_clock::now();
-    prompt.ids = tokenizer->encode(prompt.text, Tokenizer::SpecialTokens::add);
-    prompt.tokenize_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    return prompt;
+Prompt make_prompt(const RunOptions& options, const std::filesystem::path& folder,
+                   const Tokenizer* tokenizer) {
+  if (options.ids) return ids_prompt(options, tokenizer);
+  if (options.raw) return raw_prompt(options, *tokenizer);
+  const ChatTemplateTexts templates = find_chat_templates(folder, *tokenizer);
+  if (!templates.empty()) return chat_prompt(options, templates, *tokenizer);
+  if (const std::string option = chat_option(options); !option.empty()) {
+    throw UsageError(folder.string() + ": this model has no chat template, which " + option +
+                     " needs\nit goes on from a text as it is: write all of it into the prompt");
   }
-  prompt.ids = parse_ids(prompt.text);
-  prompt.text = tokenizer ? tokenizer->decode(prompt.ids) : "";
-  return prompt;
+  return raw_prompt(options, *tokenizer);
 }
 
 }  // namespace baleen::cmd

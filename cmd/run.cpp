@@ -11,6 +11,7 @@
 #include "checkpoint/files.h"
 #include "checkpoint/generation_config.h"
 #include "clock.h"
+#include "cmd/chat.h"
 #include "cmd/commands.h"
 #include "cmd/inspect.h"
 #include "cmd/kernel_choice.h"
@@ -44,15 +45,17 @@ void check_combinations(const RunOptions& options) {
   if (options.greedy && options.temperature.value_or(0) != 0) {
     throw UsageError("--greedy and a --temp other than 0 contradict each other");
   }
+  const bool prints_tokens = options.format == RunOptions::Format::text && (options.ids || options.logprobs);
+  if (prints_tokens && options.think != RunOptions::Think::keep) {
+    throw UsageError(std::string("--think concerns text, ") + (options.logprobs ? "--logprobs" : "--ids") +
+                     " prints every token\n--format jsonl has both, and the thinking apart");
+  }
+  check_chat_options(options);
 }
 
 bool needs_tokenizer(const RunOptions& options) {
   return !options.ids || !options.stop.empty() || options.logprobs || options.dry_run ||
          options.format == RunOptions::Format::jsonl;
-}
-
-bool has_chat_template(const fs::path& folder, const Tokenizer& tokenizer) {
-  return !tokenizer.chat_templates().empty() || path_exists(folder / "chat_template.jinja");
 }
 
 // With --ids alone a folder needs no tokenizer; if there is one it still tells the end token.
@@ -63,13 +66,7 @@ std::optional<Tokenizer> open_tokenizer(const RunOptions& options, const fs::pat
         (folder / "tokenizer.json").string() +
         ": no such file, nor tiktoken.model; without a tokenizer a model can only go from --ids to ids");
   }
-  std::optional<Tokenizer> tokenizer(Tokenizer::open(folder));
-  if (has_chat_template(folder, *tokenizer) && !options.raw && !options.ids) {
-    throw UsageError(
-        folder.string() + ": this model has a chat template, which this version of baleen cannot apply\n" +
-        "with --raw (or --ids) the model goes on from the prompt as it is, without the roles of a chat");
-  }
-  return tokenizer;
+  return Tokenizer::open(folder);
 }
 
 GenerationConfig read_generation_config(const fs::path& folder) {
@@ -280,7 +277,7 @@ int run_model(const RunOptions& options, const fs::path& folder, const std::opti
     return 0;
   }
   const Tokenizer* const words = tokenizer ? &*tokenizer : nullptr;
-  const Prompt prompt = make_prompt(options, words);
+  const Prompt prompt = make_prompt(options, folder, words);
   check_prompt(prompt.ids, model.config().vocab_size, context);
   Job job{.options = options,
           .model = model,
@@ -314,7 +311,7 @@ int run(std::vector<std::string> words) {
   check_prompt_source(options);
   const std::optional<Tokenizer> tokenizer = open_tokenizer(options, folder);
   if (!options.dry_run) return run_model(options, folder, tokenizer);
-  const Prompt prompt = make_prompt(options, &*tokenizer);
+  const Prompt prompt = make_prompt(options, folder, &*tokenizer);
   check_ids(prompt.ids, tokenizer->vocab_size());
   print_prompt(options, prompt);
   return 0;

@@ -5,6 +5,7 @@
 
 #include "error.h"
 #include "report/units.h"
+#include "runtime/conversation.h"
 
 namespace baleen::cmd {
 namespace {
@@ -34,8 +35,41 @@ std::vector<Option> input_options(RunOptions& o) {
            "Take the prompt as it is, byte for byte: no chat template, and a newline at the end of a file "
            "stays. The model still gets the begin-of-text token that its tokenizer's configuration asks "
            "for, and special tokens written in the text are recognised.\n"
-           "This version has no chat templates: a model whose tokenizer has one needs --raw or --ids.",
+           "Without this option the prompt becomes a user's message in the form of the model's chat "
+           "template, if it has one.",
        .set = [&o](std::string_view) { o.raw = true; }},
+      {.name = "system",
+       .value = "TEXT",
+       .argument = Option::Argument::text,
+       .group = group,
+       .brief = "put a system message in front",
+       .text = "Put a system message in front of the conversation. Needs a chat template, as --messages and "
+               "--template-var do.",
+       .set = [&o](std::string_view value) { o.system = value; }},
+      {.name = "messages",
+       .value = "FILE",
+       .argument = Option::Argument::file,
+       .group = group,
+       .brief = "read a conversation from a JSON file; - is standard input",
+       .text =
+           "Read a conversation from a JSON file; - is standard input. See PROMPT in baleen-run(1) for its "
+           "form. Given a PROMPT or -f too, that becomes one more user's message at the end.",
+       .set = [&o](std::string_view value) { o.messages = parse_path(value); }},
+      {.name = "template-var",
+       .value = "NAME=JSON",
+       .argument = Option::Argument::text,
+       .group = group,
+       .brief = "set a variable of the chat template; repeatable",
+       .text =
+           "Set a variable of the chat template, such as enable_thinking=false; a text takes double quotes, "
+           "'name=\"text\"'. May be given several times; goes before what --messages sets.",
+       .repeatable = true,
+       .in_brief = false,
+       .set =
+           [&o](std::string_view value) {
+             parse_template_var(value);  // what is wrong with it is said before anything is opened
+             o.template_vars.emplace_back(value);
+           }},
       {.name = "ids",
        .group = group,
        .brief = "prompt and output are token ids",
@@ -180,6 +214,7 @@ std::vector<Option> sampling_options(RunOptions& o) {
 
 std::vector<Option> output_options(RunOptions& o) {
   using Format = RunOptions::Format;
+  using Think = RunOptions::Think;
   constexpr std::string_view group = "Output";
   return {
       {.name = "format",
@@ -199,7 +234,8 @@ std::vector<Option> output_options(RunOptions& o) {
       {.name = "echo",
        .group = group,
        .brief = "repeat the prompt in front of the output",
-       .text = "Repeat the prompt in front of the output; with --logprobs its tokens too.",
+       .text = "Repeat the prompt, as --dry-run shows it, in front of the output; with --logprobs its tokens "
+               "too.",
        .set = [&o](std::string_view) { o.echo = true; }},
       {.name = "logprobs",
        .value = "K",
@@ -217,18 +253,17 @@ std::vector<Option> output_options(RunOptions& o) {
        .argument = Option::Argument::text,
        .group = group,
        .brief = "what happens to <think>...</think> in text format",
-       .text = "What happens to <think>...</think> in text format. This version knows keep alone.",
+       .text =
+           "What happens in text format to what the model writes between <think> and </think>, also if the "
+           "prompt ends in <think>. keep prints it with its tags, drop leaves it out, stderr sends it to "
+           "standard error; white space next to the tags goes with them.",
        .fallback = "keep",
-       .choices = {"keep"},
+       .choices = {"keep", "drop", "stderr"},
        .in_brief = false,
        .set =
-           [](std::string_view value) {
-             if (value == "drop" || value == "stderr") {
-               throw UsageError("'" + std::string(value) +
-                                "' is not in this version of baleen; --format jsonl "
-                                "parts the thinking from the text");
-             }
-             parse_choice<bool>(value, {{"keep", true}});
+           [&o](std::string_view value) {
+             o.think = parse_choice<Think>(
+                 value, {{"keep", Think::keep}, {"drop", Think::drop}, {"stderr", Think::on_stderr}});
            }},
       {.name = "inspect",
        .group = group,
@@ -249,9 +284,6 @@ std::vector<Option> output_options(RunOptions& o) {
 // What users of later versions know: named here so that asking for it is answered plainly, never ignored.
 std::vector<Option> unavailable_options() {
   return not_in_this_version({
-      {.name = "system", .value = "TEXT"},
-      {.name = "messages", .value = "FILE"},
-      {.name = "template-var", .value = "K=JSON", .repeatable = true},
       {.name = "batch", .value = "FILE"},
       {.name = "parallel", .value = "B"},
       {.name = "output", .letter = 'o', .value = "FILE"},
@@ -271,9 +303,12 @@ Command run_definition(RunOptions& target) {
       .synopsis = "[OPTION]... [PROMPT]",
       .about =
           "Generates text with a mixture-of-experts model and streams it to standard output. The prompt is "
-          "PROMPT, or the text of a file, or else standard input.",
+          "PROMPT, or the text of a file, or else standard input; a model with a chat template gets it as a "
+          "user's message.",
       .dash_hint = "a prompt that begins with - goes after --",
-      .examples = {{"Continue a text, always with the likeliest token:",
+      .examples = {{"Ask a question, and see the answer without the thinking:",
+                    "baleen run --think drop 'What is 347 + 589?'"},
+                   {"Continue a text, always with the likeliest token:",
                     "baleen run --raw --greedy -n 32 'Once upon a time'"},
                    {"What the model makes of each token of a file:",
                     "baleen run --raw -f prompt.txt -n 0 --echo --logprobs 3"}},

@@ -17,6 +17,9 @@ struct RunOptions : CommonOptions {
   std::optional<std::string> prompt;
   bool raw = false;
   bool ids = false;
+  std::optional<std::string> system;
+  std::optional<std::string> messages;     // a file
+  std::vector<std::string> template_vars;  // "NAME=JSON", each checked
 
   std::optional<std::size_t> max_new_tokens = 256;  // none: until the end token or the context is full
   std::vector<std::string> stop;
@@ -32,6 +35,8 @@ struct RunOptions : CommonOptions {
 
   enum class Format { text, jsonl };
   Format format = Format::text;
+  enum class Think { keep, drop, on_stderr };
+  Think think = Think::keep;
   bool echo = false;
   std::optional<std::size_t> logprobs;
   bool dry_run = false;
