@@ -1,6 +1,5 @@
 # Options and commands of later versions are known, and refused plainly.
-for option in --system=x --messages=x --template-var=a=1 --batch=x --parallel=2 --output=x --resume --memory=1G \
-  --route-log=x --think=drop; do
+for option in --batch=x --parallel=2 --output=x --resume --memory=1G --route-log=x; do
   try baleen run -m $MODEL $option hello
 done
 try baleen run -m $MODEL -o x hello
