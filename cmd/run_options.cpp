@@ -56,13 +56,13 @@ std::vector<Option> input_options(RunOptions& o) {
            "form. Given a PROMPT or -f too, that becomes one more user's message at the end.",
        .set = [&o](std::string_view value) { o.messages = parse_path(value); }},
       {.name = "template-var",
-       .value = "NAME=JSON",
+       .value = "K=JSON",
        .argument = Option::Argument::text,
        .group = group,
        .brief = "set a variable of the chat template; repeatable",
        .text =
            "Set a variable of the chat template, such as enable_thinking=false; a text takes double quotes, "
-           "'name=\"text\"'. May be given several times; goes before what --messages sets.",
+           "'name=\"text\"'. May be given several times; wins over what --messages sets.",
        .repeatable = true,
        .in_brief = false,
        .set =

@@ -19,7 +19,7 @@ struct RunOptions : CommonOptions {
   bool ids = false;
   std::optional<std::string> system;
   std::optional<std::string> messages;     // a file
-  std::vector<std::string> template_vars;  // "NAME=JSON", each checked
+  std::vector<std::string> template_vars;  // "K=JSON", each checked
 
   std::optional<std::size_t> max_new_tokens = 256;  // none: until the end token or the context is full
   std::vector<std::string> stop;

@@ -149,7 +149,7 @@ std::pair<std::string, Json> parse_template_var(std::string_view assignment) {
   const std::size_t equals = assignment.find('=');
   const std::string name(assignment.substr(0, equals));
   if (equals == assignment.npos || name.empty())
-    throw UsageError("'" + std::string(assignment) + "': expected NAME=JSON");
+    throw UsageError("'" + std::string(assignment) + "': expected K=JSON");
   if (is_taken(name)) throw UsageError(taken_message(name));
   try {
     return {name, parse_json(assignment.substr(equals + 1))};

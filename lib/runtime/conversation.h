@@ -23,7 +23,7 @@ struct Conversation {
 // no JSON, is nested more than 64 deep, or has another shape.
 Conversation parse_conversation(std::string_view json, const std::string& file);
 
-// "NAME=JSON". Throws UsageError naming NAME if what follows is no JSON, and for a NAME that templates get
+// "K=JSON". Throws UsageError naming K if what follows is no JSON, and for a K that templates get
 // from the conversation itself.
 std::pair<std::string, nlohmann::ordered_json> parse_template_var(std::string_view assignment);
 

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Writes chat/prompts.jsonl: conversations, and the prompt that transformers' apply_chat_template makes of each.
+"""Writes chat/prompts.jsonl: conversations, and the prompt that apply_chat_template makes of each.
 
-Needs transformers 5.23. A row has the template's name, what `baleen run` gets ("messages": the file for --messages,
-"system", "prompt", "vars": those of --template-var), and the "text" and "ids" to expect: with a generation prompt, or
-continuing the last message if it is the assistant's, as the text generation pipeline of transformers does.
+Needs transformers 5.23. A row has the template's name, what `baleen run` gets ("messages": the file for
+--messages, "system", "prompt", "vars": those of --template-var), and the "text" and "ids" to expect: with a
+generation prompt, or continuing the last message if it is the assistant's, as the text generation pipeline of
+transformers does.
 
     python make_chat_prompts.py tiny-tokenizer chat
 """
@@ -42,11 +43,13 @@ CASES = [
     {"messages": {"messages": [USER], "tools": [TOOL]}},
     {"messages": {"messages": CALLED, "tools": [TOOL]}},
     {"messages": {"messages": [USER], "template_vars": {"enable_thinking": False, "x": [1, None]}}},
-    {"messages": {"messages": [USER], "template_vars": {"enable_thinking": False}}, "vars": {"enable_thinking": True}},
+    {"messages": {"messages": [USER], "template_vars": {"enable_thinking": False}},
+     "vars": {"enable_thinking": True}},
     {"messages": ANSWERED},
     {"messages": [USER, {"role": "assistant", "content": "It scatters "}]},
     {"messages": [USER, {"role": "assistant", "content": "<think>\nlet me"}]},
-    {"messages": [USER, {"role": "assistant", "content": [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]}]},
+    {"messages": [USER, {"role": "assistant", "content": [{"type": "text", "text": "one"},
+                                                          {"type": "text", "text": "two"}]}]},
 ]
 
 

@@ -19,14 +19,16 @@ try ask --think stderr --stop '1 carry 0' --stop '21' 'What is 12 + 9?'
 echo '# a template that opens <think> itself'
 mkdir opened
 ln -s "$bundled"/{config,generation_config,tokenizer,tokenizer_config}.json "$bundled"/model.safetensors opened/
-sed 's/{{ .<|assistant|>. }}/{{ "<|assistant|><think>\\n" }}/' "$bundled/chat_template.jinja" >opened/chat_template.jinja
+sed 's/{{ .<|assistant|>. }}/{{ "<|assistant|><think>\\n" }}/' "$bundled/chat_template.jinja" \
+  >opened/chat_template.jinja
 export BALEEN_MODEL=opened
 try ask 'What is 12 + 9?'
 try ask --think drop 'What is 12 + 9?'
 try ask --think stderr 'What is 12 + 9?'
 ask --think drop --format jsonl 'What is 12 + 9?' | jq -c '[.text, .reasoning]'
 echo '# an answer begun for the model'
-echo '[{"role": "user", "content": "What is 12 + 9?"}, {"role": "assistant", "content": "<think>\n2+9=11 write"}]' >m.json
+echo '[{"role": "user", "content": "What is 12 + 9?"},
+  {"role": "assistant", "content": "<think>\n2+9=11 write"}]' >m.json
 sed -i "s/(message\['content'\].split('<.think>')\[-1\] | trim)/message['content']/" opened/chat_template.jinja
 try ask --dry-run --messages m.json
 try ask --think drop --messages m.json
