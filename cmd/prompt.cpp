@@ -73,6 +73,7 @@ Prompt chat_prompt(const RunOptions& options, const ChatTemplateTexts& templates
   // The template has written every special token that there is to be.
   Prompt prompt = tokenized(chat.text, tokenizer, Tokenizer::SpecialTokens::none);
   prompt.inside_thinking = chat.inside_thinking;
+  prompt.template_file = chosen.file;
   return prompt;
 }
 

@@ -18,6 +18,7 @@ struct Prompt {
   std::string text;
   std::vector<TokenId> ids;
   bool inside_thinking = false;  // the answer begins inside <think>
+  std::string template_file = {};  // of the chat template that made it; "" without one
   double tokenize_seconds = 0;
 };
 

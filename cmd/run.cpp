@@ -176,7 +176,8 @@ void describe_job(const Job& job, const fs::path& folder, std::size_t threads) {
                 ", " + std::to_string(threads) + " threads\n" + "KV cache  " +
                 std::string(kv_format_name(job.options.kv_format)) + ", " + std::to_string(tokens_needed(job)) +
                 " tokens, " + format_bytes(saturating_product(tokens_needed(job), model.kv_bytes_per_token(job.options.kv_format))) +
-                "\n" + "sampling  " + describe_sampling(job.generate.sampling) + "\n");
+                "\n" + "sampling  " + describe_sampling(job.generate.sampling) + "\n" +
+                (job.prompt.template_file.empty() ? "" : "template  " + job.prompt.template_file + "\n"));
 }
 
 void describe_times(const Job& job, const GenerateTimes& times) {

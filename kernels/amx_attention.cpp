@@ -199,7 +199,7 @@ bool fill_segment(const AttentionArgs& a, const Segment& s) {
   const bool one_row = a.values == a.keys && a.value_row_bytes == a.key_row_bytes && a.v_dim <= a.k_dim;
   const std::size_t value_steps = round_up(a.v_dim, 32) / 32;
   __m512i largest = _mm512_setzero_si512();
-  for (std::size_t p = 0; p < s.positions; p += 2) {
+  const auto fill_pair = [&](std::size_t p) {
     TileRow values[2];
     for (std::size_t i = 0; i < 2; ++i) {
       const std::size_t position = s.begin + p + i;
@@ -222,6 +222,13 @@ bool fill_segment(const AttentionArgs& a, const Segment& s) {
       }
     }
     put_pair(values[0], values[1], a.v_dim, p / 2, s.positions / 32, s.values);
+  };
+  // Four streams through the cache, for the reason given in simd/stream.h.
+  constexpr std::size_t streams = 4;
+  static_assert(attention_block % (2 * streams) == 0);
+  const std::size_t share = s.positions / streams;
+  for (std::size_t p = 0; p < share; p += 2) {
+    for (std::size_t stream = 0; stream < streams; ++stream) fill_pair(stream * share + p);
   }
   constexpr int infinity = 0x7f80;
   return _mm512_cmpge_epu16_mask(largest, _mm512_set1_epi16(infinity)) == 0;

@@ -17,6 +17,8 @@ try baleen run -m chat --isa scalar --greedy -n 4 --echo hello
 by_hand=$(dry hello; echo x)
 [ "$(baleen run -m chat --isa scalar --greedy -n 9 hello)" = \
   "$(baleen run -m chat --isa scalar --greedy -n 9 --raw "${by_hand%?x}")" ] && echo 'by hand: the same'
+# Which template it was.
+baleen run -m chat --isa scalar --greedy -n 1 -v hello 2>&1 >text | grep '^template'
 # A template in tokenizer_config.json, and one for conversations with tools.
 rm chat/chat_template.jinja
 jq '.chat_template = [{name: "default", template: "one {{ messages[0].content }}"},
