@@ -82,11 +82,10 @@ inline void prefetch_tile(const std::byte* tile) {
   for (std::size_t line = 0; line < tile_bytes; line += 64) __builtin_prefetch(tile + line);
 }
 
-// 2 x 2 tiles take one load for each product, the fewest that eight registers allow. On an idle core loads
-// run beside the products; on one whose other hardware thread is busy, as a virtual machine's may be, they
-// were measured not to, and each to take two thirds of a product's time (tests/bench/tiles_bench.cpp).
-// meanwhile() is called after each of the 2 S products of a step: what it does is best spread, or it would
-// keep tiles waiting for memory.
+// 2 x 2 tiles take one load for each product, the fewest that eight registers allow. On virtual processors
+// loads were measured to run beside the products at times, and mostly not to: then each takes two thirds of a
+// product's time (tests/bench/tiles_bench.cpp). meanwhile() is called after each of the 2 S products of a
+// step: what it does is best spread, or it would keep tiles waiting for memory.
 template <int S, class Work>
 void multiply_tiles(const TileProduct& p, Work& meanwhile) {
   static_assert(S == 1 || S == 2);

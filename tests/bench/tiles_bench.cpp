@@ -3,9 +3,8 @@
 //
 //   tiles_bench --benchmark_repetitions=5 --benchmark_report_aggregates_only
 //
-// items_per_second counts tile products of 16,384 operations. On an idle core loads from the first-level
-// cache cost nothing; where a virtual processor shares its core with somebody, runs differ by a factor of two
-// and more.
+// items_per_second counts tile products of 16,384 operations. Where a virtual processor shares its core, runs
+// differ by a factor of two and more: repeat them.
 #include <benchmark/benchmark.h>
 
 #include <cstdint>
