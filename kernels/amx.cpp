@@ -177,9 +177,9 @@ constexpr std::size_t scale_bytes(Format format) {
 
 // A Widener<format> turns stored values into tiles, a chunk of columns of a row at a time. It works on
 // several rows side by side, numbered as streams:
-//   suits(m)              whether it can do so for this matrix; else they are widened row by row
-//   block(row, begin, end)  which rows, from `row` on, and columns follow: a block of them at most
-//   row(stream, row)      which row follows
+//   suits(m)                 whether it can do so for this matrix; else they are widened row by row
+//   block(row, begin, end)   which rows, from `row` on, and columns follow: a block of them at most
+//   row(stream, row)         which row follows
 //   chunk(stream, c, tiles)  widens its columns [c, c + chunk_cols) to tiles and tiles + step_bytes
 constexpr std::size_t chunk_cols = 2 * tile_cols;
 // As in simd/stream.h.
@@ -211,7 +211,6 @@ class Widener {  // f32, f16, bf16
 template <>
 class Widener<Format::fp8_e4m3> {
  public:
-  static constexpr std::size_t value_bits = 8;
   static bool suits(const Matrix& m) {
     return m.cols % chunk_cols == 0 && m.scales && m.block_cols % chunk_cols == 0 &&
            m.block_rows >= block_rows;
@@ -354,7 +353,6 @@ static_assert(block_steps % 16 == 0);
 template <>
 class Widener<Format::int8> : public ScaledRow {
  public:
-  static constexpr std::size_t value_bits = 8;
   using ScaledRow::ScaledRow;
   void chunk(std::size_t stream, std::size_t c, std::byte* tiles) const {
     for (std::size_t step = 0; step < 2; ++step) {
@@ -374,7 +372,6 @@ class Widener<Format::int8> : public ScaledRow {
 template <>
 class Widener<Format::int4> : public ScaledRow {
  public:
-  static constexpr std::size_t value_bits = 4;
   using ScaledRow::ScaledRow;
   void chunk(std::size_t stream, std::size_t c, std::byte* tiles) const {
     const __m512 codes = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);

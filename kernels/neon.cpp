@@ -50,10 +50,11 @@ struct Neon {
   static float sqrt(float v) { return vget_lane_f32(vsqrt_f32(vdup_n_f32(v)), 0); }
   static float first(F v) { return vgetq_lane_f32(v, 0); }
 
-  // v * 2^n in two steps, as 2^n itself may be out of range where the product is not.
+  // v, but 0 where a < b.
   static F zero_where_less(F a, F b, F v) {
     return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(v), vcltq_f32(a, b)));
   }
+  // v * 2^n in two steps, as 2^n itself may be out of range where the product is not.
   static F scale_by_power(F v, F n) {
     const int32x4_t whole = vcvtnq_s32_f32(n);
     const int32x4_t half = vshrq_n_s32(whole, 1);

@@ -42,8 +42,9 @@ struct Avx2 {
   static float sqrt(float v) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(v))); }
   static float first(F v) { return _mm256_cvtss_f32(v); }
 
-  // v * 2^n in two steps, as 2^n itself may be out of range where the product is not.
+  // v, but 0 where a < b.
   static F zero_where_less(F a, F b, F v) { return _mm256_and_ps(_mm256_cmp_ps(a, b, _CMP_NLT_UQ), v); }
+  // v * 2^n in two steps, as 2^n itself may be out of range where the product is not.
   static F scale_by_power(F v, F n) {
     const __m256i whole = _mm256_cvtps_epi32(n);
     const __m256i half = _mm256_srai_epi32(whole, 1);

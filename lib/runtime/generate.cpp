@@ -7,11 +7,6 @@
 #include "error.h"
 
 namespace baleen {
-namespace {
-
-
-}  // namespace
-
 std::string_view finish_reason_name(FinishReason reason) {
   switch (reason) {
     case FinishReason::stop:

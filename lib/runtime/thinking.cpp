@@ -38,22 +38,12 @@ bool ends_inside_thinking(std::string_view text) {
 }
 
 Answer split_thinking(std::string_view answer, bool inside) {
-  Answer result;
-  if (inside && trim_front(answer).starts_with(open_tag)) inside = false;  // the model opened it once more
-  std::string_view rest = inside ? trim_front(answer) : answer;
-  while (true) {
-    const std::size_t tag = rest.find(inside ? close_tag : open_tag);
-    const std::string_view part = rest.substr(0, tag);
-    const bool last = tag == std::string_view::npos;
-    if (inside) {
-      result.reasoning += last ? part : trim_back(part);
-    } else if (last || !trim_front(part).empty()) {
-      result.text += part;  // white space alone before thinking is no answer
-    }
-    if (last) return result;
-    rest = trim_front(rest.substr(tag + (inside ? close_tag : open_tag).size()));
-    inside = !inside;
-  }
+  ThinkingSplitter splitter(inside);
+  Answer result = splitter.push(answer);
+  const Answer rest = splitter.finish();
+  result.text += rest.text;
+  result.reasoning += rest.reasoning;
+  return result;
 }
 
 Answer ThinkingSplitter::push(std::string_view piece) {
