@@ -1,7 +1,7 @@
 // AVX-512 with the byte dot products of VNNI and the byte permutations of VBMI, which Ice Lake and Zen 4
 // brought together: the integer and fp8 products of tokens that come alone. The rest is the plain table's.
 #include "kernels/simd/avx512.h"
-#include "kernels/simd/stream.h"
+#include "kernels/simd/dot.h"
 
 namespace baleen::kernels {
 namespace {
@@ -29,7 +29,7 @@ struct UpperBytes {
 };
 alignas(64) constexpr UpperBytes upper_bytes;
 
-struct Avx512Dot : Avx512 {
+struct Avx512Vnni : Avx512 {
   // fp8: a table of 128 bytes takes three instructions to look 64 codes up in, fewer than f16 takes. Pairs of
   // bytes are bf16 then, out of order by how AVX-512 interleaves.
   template <Format format>
@@ -67,40 +67,13 @@ struct Avx512Dot : Avx512 {
   static void note(I, I&) {}
   static bool any_nan(I) { return false; }
 
-  template <Format>
-  static constexpr std::size_t activation_bytes = 1;
-
-  template <Format format>
-  static void split(I w, I* out) {
-    if constexpr (format == Format::int8)
-      out[0] = w;
-    else
-      Avx512::split<format>(w, out);
-  }
-
-  template <Format format>
-  static I dot(const I* w, const std::byte* x, I begin) {
-    const I sum = _mm512_dpbusd_epi32(begin, w[0], codes(x));
-    return format == Format::int8 ? sum : _mm512_dpbusd_epi32(sum, w[1], codes(x + 64));
-  }
+  static I dpbusd(I sum, I codes, I activations) { return _mm512_dpbusd_epi32(sum, codes, activations); }
 };
-
-const Matmul& matmul_of(Path path, const Matrix& m) {
-  if (path == Path::stream) {
-    if (const Matmul* kernel = stream_scaled<Avx512Dot>(m)) return *kernel;
-  }
-  return avx512_kernels().matmul(path, m);
-}
-
-Kernels with_dot_products(Kernels table) {
-  table.matmul = matmul_of;
-  return table;
-}
 
 }  // namespace
 
 const Kernels& avx512_dot_kernels() {
-  static const Kernels table = with_dot_products(avx512_kernels());
+  static const Kernels table = table_with_dots<Avx512Vnni, avx512_kernels>();
   return table;
 }
 

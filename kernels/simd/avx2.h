@@ -7,11 +7,12 @@
 
 #include "kernels/simd/pack.h"
 #include "kernels/simd/rows.h"
+#include "kernels/simd/x86.h"
 
 namespace baleen::kernels {
 namespace {
 
-struct Avx2 {
+struct Avx2 : X86 {
   using F = __m256;
   static constexpr std::string_view name = "avx2";
   static constexpr std::size_t lanes = 8;
@@ -87,22 +88,6 @@ struct Avx2 {
     const __m256i inside = _mm256_andnot_si256(before, low_lanes(end > base ? end - base : 0));
     return _mm256_blendv_ps(other, v, _mm256_castsi256_ps(inside));
   }
-
-  // Number `index` of an array of plain numbers.
-  static float number(Format format, const std::byte* array, std::size_t index) {
-    if (format == Format::f32) {
-      float value;
-      std::memcpy(&value, array + 4 * index, sizeof value);
-      return value;
-    }
-    std::uint16_t bits;
-    std::memcpy(&bits, array + 2 * index, sizeof bits);
-    if (format == Format::f16) return _cvtsh_ss(bits);
-    return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(static_cast<int>(std::uint32_t{bits} << 16))));
-  }
-
-  static __m128i load64(const std::byte* p) { return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)); }
-  static __m128i load128(const std::byte* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
 
   static F widen_bf16(__m128i bits) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));

@@ -8,11 +8,12 @@
 
 #include "kernels/simd/pack.h"
 #include "kernels/simd/rows.h"
+#include "kernels/simd/x86.h"
 
 namespace baleen::kernels {
 namespace {
 
-struct Avx512 {
+struct Avx512 : X86 {
   using F = __m512;
   static constexpr std::string_view name = "avx512";
   static constexpr std::size_t lanes = 16;
@@ -71,20 +72,6 @@ struct Avx512 {
     return _mm512_mask_mov_ps(other, static_cast<__mmask16>(mask), v);
   }
 
-  // Number `index` of an array of plain numbers.
-  static float number(Format format, const std::byte* array, std::size_t index) {
-    if (format == Format::f32) {
-      float value;
-      std::memcpy(&value, array + 4 * index, sizeof value);
-      return value;
-    }
-    std::uint16_t bits;
-    std::memcpy(&bits, array + 2 * index, sizeof bits);
-    if (format == Format::f16) return _cvtsh_ss(bits);
-    return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(static_cast<int>(std::uint32_t{bits} << 16))));
-  }
-
-  static __m128i load128(const std::byte* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
   static __m256i load256(const std::byte* p) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   }
