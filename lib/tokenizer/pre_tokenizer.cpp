@@ -151,11 +151,6 @@ void split_whitespace(Words& words) {
   });
 }
 
-// White space as Python's str.isspace has it: the four separators in front of the space, too.
-bool is_python_space(char32_t c) {
-  return unicode::is_space(c) || (c >= 0x1C && c <= 0x1F);
-}
-
 // A run is counted from the last boundary or the last change between white space and the rest, so a piece may
 // hold many short runs.
 void cut_long(Words& words, const pretokenize::Cut& step) {
@@ -169,7 +164,7 @@ void cut_long(Words& words, const pretokenize::Cut& step) {
     if (word.text.size() <= step.run) return emit(word.text.size());
     for (std::size_t at = 0; at < word.text.size(); ++piece) {
       const std::size_t here = at;
-      const bool is_space = is_python_space(unicode::next(word.text, at));
+      const bool is_space = unicode::is_python_space(unicode::next(word.text, at));
       run = is_space == in_space ? run + 1 : 1;
       in_space = is_space;
       if (piece == step.piece || run > step.run) {

@@ -234,6 +234,10 @@ bool is_space(char32_t c) {
          c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
+bool is_python_space(char32_t c) {
+  return is_space(c) || in(c, 0x1C, 0x1F);
+}
+
 bool is_numeric(char32_t c) {
   if (c < 0x80) return in(c, '0', '9');
   return category(c).major == 'N' || in(c, 0x11DE0, 0x11DE9) ||

@@ -49,9 +49,10 @@ std::string normalize(std::string_view text, Form form);
 // Character by character, without context: a final sigma is a sigma.
 std::string lowercase(std::string_view text);
 
-bool is_space(char32_t c);        // White_Space
-bool is_numeric(char32_t c);      // general category N
-bool is_word(char32_t c);         // \w of Rust's regex crate
-bool is_punctuation(char32_t c);  // category P as of Unicode 8, and ASCII punctuation
+bool is_space(char32_t c);         // White_Space
+bool is_python_space(char32_t c);  // str.isspace and \s of Python: the separators U+001C to U+001F, too
+bool is_numeric(char32_t c);       // general category N
+bool is_word(char32_t c);          // \w of Rust's regex crate
+bool is_punctuation(char32_t c);   // category P as of Unicode 8, and ASCII punctuation
 
 }  // namespace baleen::unicode

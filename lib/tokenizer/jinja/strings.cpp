@@ -197,7 +197,7 @@ std::size_t word_bytes(std::string_view text, bool from_right) {
   while (bytes < text.size()) {
     const std::string_view rest = from_right ? text.substr(0, text.size() - bytes) : text.substr(bytes);
     const std::size_t at = from_right ? last_character(rest) : 0;
-    if (is_space(first_of(rest.substr(at)))) break;
+    if (unicode::is_python_space(first_of(rest.substr(at)))) break;
     bytes += from_right ? rest.size() - at : unicode::length(rest[0]);
   }
   return bytes;
@@ -240,10 +240,6 @@ std::vector<std::string_view> characters(std::string_view text) {
   for (std::size_t at = 0; at < text.size(); at += all.back().size())
     all.push_back(text.substr(at, unicode::length(text[at])));
   return all;
-}
-
-bool is_space(char32_t c) {
-  return unicode::is_space(c) || in(c, 0x1C, 0x1F);
 }
 
 bool is_word(char32_t c) {
@@ -326,7 +322,7 @@ bool is_all(std::string_view text, Class which) {
     case Class::printable:
       return s.empty() || every(is_printable);
     case Class::space:
-      return every(is_space);
+      return every(unicode::is_python_space);
     case Class::title:
       return is_titled(s);
     default:
@@ -337,7 +333,7 @@ bool is_all(std::string_view text, Class which) {
 
 std::string_view strip(std::string_view text, Side side, std::optional<std::string_view> chars) {
   const auto goes = [&](std::string_view character) {
-    return chars ? chars->find(character) != chars->npos : is_space(first_of(character));
+    return chars ? chars->find(character) != chars->npos : unicode::is_python_space(first_of(character));
   };
   if (side != Side::right)
     while (!text.empty() && goes(text.substr(0, unicode::length(text[0]))))

@@ -26,7 +26,7 @@ Value changed(Runtime& runtime, const Value& value) {
 }
 
 bool begins_words(char32_t c) {
-  return is_space(c) || c == '-' || c == '(' || c == '{' || c == '[' || c == '<';
+  return unicode::is_python_space(c) || c == '-' || c == '(' || c == '{' || c == '[' || c == '<';
 }
 
 std::string titled(std::string_view text) {
