@@ -7,6 +7,7 @@
 #include "cmd/prompt.h"
 #include "cmd/run_options.h"
 #include "runtime/generate.h"
+#include "runtime/scheduler.h"
 
 namespace baleen::cmd {
 

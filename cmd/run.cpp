@@ -1,5 +1,6 @@
 // baleen run: from a prompt to streamed text.
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <random>
@@ -30,7 +31,7 @@
 #include "report/progress.h"
 #include "report/units.h"
 #include "runtime/generate.h"
-#include "runtime/session.h"
+#include "runtime/scheduler.h"
 #include "runtime/thread_pool.h"
 
 namespace baleen::cmd {
@@ -133,16 +134,18 @@ void check_memory(const Job& job) {
   // With -n -1 the context is room, not a need: only the prompt must fit for certain.
   const bool open_ended = !job.options.max_new_tokens;
   const std::size_t tokens = open_ended ? job.prompt.ids.size() : tokens_needed(job);
-  const std::uint64_t kv_bytes = saturating_product(tokens, job.model.kv_bytes_per_token(job.options.kv_format));
+  const std::uint64_t kv_bytes =
+      saturating_product(tokens, job.model.kv_bytes_per_token(job.options.kv_format));
   if (kv_bytes > memory->available) {
     throw Error("the KV cache of " + std::to_string(tokens) + " tokens takes " + format_bytes(kv_bytes) +
                 ", this machine has " + format_bytes(memory->available) +
                 " available\na smaller -n or --ctx, or --kv-type int8, takes less");
   }
-  const std::uint64_t most = saturating_product(tokens_needed(job), job.model.kv_bytes_per_token(job.options.kv_format));
+  const std::uint64_t most =
+      saturating_product(tokens_needed(job), job.model.kv_bytes_per_token(job.options.kv_format));
   if (most > memory->available && !job.options.quiet) {
-    write_message("baleen run: a KV cache for the whole context would take " + format_bytes(most) + " of the " +
-                  format_bytes(memory->available) + " available: a smaller --ctx bounds it\n");
+    write_message("baleen run: a KV cache for the whole context would take " + format_bytes(most) +
+                  " of the " + format_bytes(memory->available) + " available: a smaller --ctx bounds it\n");
   }
   const std::uint64_t weights = job.model.checkpoint().bytes();
   if (weights > memory->total && !job.options.quiet) {
@@ -170,14 +173,15 @@ void describe_job(const Job& job, const fs::path& folder, std::size_t threads) {
     parameters += row.parameters;
     active += row.active_parameters;
   }
-  write_message("model     " + folder.string() + ": " + model.config().model_type + ", " +
-                format_count(parameters) + " parameters, " + format_count(active) + " active, " +
-                format_bytes(model.checkpoint().bytes()) + "\nkernels   " + describe_kernels(job.kernels) +
-                ", " + std::to_string(threads) + " threads\n" + "KV cache  " +
-                std::string(kv_format_name(job.options.kv_format)) + ", " + std::to_string(tokens_needed(job)) +
-                " tokens, " + format_bytes(saturating_product(tokens_needed(job), model.kv_bytes_per_token(job.options.kv_format))) +
-                "\n" + "sampling  " + describe_sampling(job.generate.sampling) + "\n" +
-                (job.prompt.template_file.empty() ? "" : "template  " + job.prompt.template_file + "\n"));
+  write_message(
+      "model     " + folder.string() + ": " + model.config().model_type + ", " + format_count(parameters) +
+      " parameters, " + format_count(active) + " active, " + format_bytes(model.checkpoint().bytes()) +
+      "\nkernels   " + describe_kernels(job.kernels) + ", " + std::to_string(threads) + " threads\n" +
+      "KV cache  " + std::string(kv_format_name(job.options.kv_format)) + ", " +
+      std::to_string(tokens_needed(job)) + " tokens, " +
+      format_bytes(saturating_product(tokens_needed(job), model.kv_bytes_per_token(job.options.kv_format))) +
+      "\n" + "sampling  " + describe_sampling(job.generate.sampling) + "\n" +
+      (job.prompt.template_file.empty() ? "" : "template  " + job.prompt.template_file + "\n"));
 }
 
 void describe_times(const Job& job, const GenerateTimes& times) {
@@ -214,8 +218,9 @@ class PrefillProgress {
   PrefillProgress& operator=(const PrefillProgress&) = delete;
 
   const Observer* observer() const { return progress_.mode() == Progress::Mode::off ? nullptr : &observer_; }
-  Session::OnProgress on_chunk() {
+  std::function<void(std::size_t)> on_chunk() {
     return [this](std::size_t done) {
+      if (done == done_) return;  // the prompt is through
       done_ = done;
       progress_.update(done, seconds_since(start_));
     };
@@ -228,9 +233,10 @@ class PrefillProgress {
   Clock::time_point start_ = Clock::now();
 };
 
-void generate_and_print(const Job& job, Session& session) {
+void generate_and_print(const Job& job, Scheduler& scheduler) {
   const std::unique_ptr<Printer> printer = make_printer(job.options, job.prompt, job.tokenizer);
-  Progress progress(prefill_progress_mode(job.options), "prefill", job.prompt.ids.size(), "tokens", write_message);
+  Progress progress(prefill_progress_mode(job.options), "prefill", job.prompt.ids.size(), "tokens",
+                    write_message);
   Generation generation(job.prompt.ids, job.generate, job.tokenizer, job.model.config().vocab_size,
                         job.context,
                         {.token =
@@ -240,7 +246,7 @@ void generate_and_print(const Job& job, Session& session) {
                              },
                          .text = [&](std::string_view text) { printer->text(text); }});
   PrefillProgress prefill(progress, job.model.config());
-  const GenerateTimes times = generate(session, generation, prefill.on_chunk(), prefill.observer());
+  const GenerateTimes times = generate(scheduler, generation, prefill.on_chunk(), prefill.observer());
   progress.erase();
   printer->end(generation, times);
   if (job.options.verbose) describe_times(job, times);
@@ -254,12 +260,10 @@ int run_job(const Job& job, const fs::path& folder) {
   int signal = 0;
   {
     const SignalFlag flag;
-    Session session(job.model, pool,
-                    {.context = tokens_needed(job),
-                     .kv_format = job.options.kv_format,
-                     .kernels = &job.kernels,
-                     .cancel = SignalFlag::cancel()});
-    generate_and_print(job, session);
+    Scheduler scheduler(
+        job.model, pool,
+        {.kv_format = job.options.kv_format, .kernels = &job.kernels, .cancel = SignalFlag::cancel()});
+    generate_and_print(job, scheduler);
     signal = SignalFlag::signal();
   }
   if (signal != 0) raise_again(signal);

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "clock.h"
 #include "error.h"
 
 namespace baleen {
@@ -126,36 +125,6 @@ void Generation::finish(FinishReason reason) {
   add_text(stop_.push(without_prompt(decoder_->finish())));
   if (stop_.stopped()) finish_reason_ = FinishReason::stop;
   add_text(stop_.finish());
-}
-
-GenerateTimes generate(Session& session, Generation& generation, const Session::OnProgress& on_progress,
-                       const Observer* observer) {
-  GenerateTimes times;
-  const auto timed = [&](double& seconds, const auto& work) {
-    const auto start = Clock::now();
-    try {
-      work();
-    } catch (const Cancelled&) {
-      generation.cancel();
-    }
-    seconds = seconds_since(start);
-  };
-  timed(times.prefill_seconds, [&] {
-    session.feed(
-        generation.prompt(), kernels::Path::batch, generation.prompt_want(),
-        [&](std::size_t index, std::span<const float> logits) { generation.prompt_logits(index, logits); },
-        on_progress, observer);
-    generation.prompt_done();
-  });
-  times.prefilled_tokens = session.position();
-  timed(times.decode_seconds, [&] {
-    while (!generation.finished()) {
-      session.feed(std::span(&generation.ids().back(), 1), kernels::Path::stream, Session::Want::last,
-                   [&](std::size_t, std::span<const float> logits) { generation.choose(logits); });
-      ++times.decoded_tokens;
-    }
-  });
-  return times;
 }
 
 }  // namespace baleen

@@ -61,6 +61,7 @@ class Generation {
              std::size_t vocab_size, std::size_t context, GenerateEvents events);
 
   const std::vector<TokenId>& prompt() const { return prompt_; }
+  std::size_t most_tokens() const { return prompt_.size() + room_; }  // prompt and new ones together
   Session::Want prompt_want() const;  // the logits of the prompt that are needed
 
   // The logits behind prompt()[index], for each that is wanted, in ascending order; those of the last one
@@ -96,16 +97,5 @@ class Generation {
   std::string text_;
   std::optional<FinishReason> finish_reason_;
 };
-
-struct GenerateTimes {
-  double prefill_seconds = 0;
-  double decode_seconds = 0;
-  std::size_t prefilled_tokens = 0;  // that went through the model in prefill_seconds
-  std::size_t decoded_tokens = 0;    // ... in decode_seconds
-};
-
-// Runs one request in a session of its own until it is finished; Cancelled is a way to finish.
-GenerateTimes generate(Session& session, Generation& generation, const Session::OnProgress& on_progress = {},
-                       const Observer* observer = nullptr);
 
 }  // namespace baleen

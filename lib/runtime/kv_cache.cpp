@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <cstring>
 #include <limits>
 #include <string>
 #include <utility>
@@ -67,6 +68,12 @@ std::byte* KvCache::keys(std::size_t layer, std::size_t head) const {
 std::byte* KvCache::values(std::size_t layer, std::size_t head) const {
   if (layout_.value_width == 0) return keys(layer, head);
   return memory_ + layer * layer_bytes_ + context_ * key_stride() + head * layout_.value_row_bytes;
+}
+
+void KvCache::copy_rows(const KvCache& from, std::size_t layer, std::size_t positions) {
+  std::memcpy(keys(layer, 0), from.keys(layer, 0), positions * key_stride());
+  if (layout_.value_width > 0)
+    std::memcpy(values(layer, 0), from.values(layer, 0), positions * value_stride());
 }
 
 }  // namespace baleen

@@ -38,6 +38,8 @@ class KvCache {
   std::size_t context() const { return context_; }
   std::size_t length() const { return length_; }  // positions written in every layer
   void set_length(std::size_t length) { length_ = length; }
+  // Takes the first `positions` rows of one layer from a cache of the same layout; lengths stay as they are.
+  void copy_rows(const KvCache& from, std::size_t layer, std::size_t positions);
 
   // Rows of position 0; a position's rows follow each other at key_stride() and value_stride() bytes.
   std::byte* keys(std::size_t layer, std::size_t head) const;

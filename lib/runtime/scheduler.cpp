@@ -1,0 +1,250 @@
+#include "runtime/scheduler.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "error.h"
+
+namespace baleen {
+namespace {
+
+// Caches hold a multiple of this many tokens, so that one fits the next sequence of about the same length.
+constexpr std::size_t cache_step = 256;
+// Tokens that a prompt must have in common with one that is being computed to wait for it.
+constexpr std::size_t worth_waiting = 32;
+
+std::size_t common_prefix(std::span<const TokenId> a, std::span<const TokenId> b) {
+  return static_cast<std::size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
+}
+
+// How much of its prompt a generation can do without computing: never the last token, whose logits choose
+// the first new one.
+std::size_t most_shared(const Generation& generation) {
+  return generation.prompt_want() == Session::Want::all ? 0 : generation.prompt().size() - 1;
+}
+
+}  // namespace
+
+Scheduler::Scheduler(const Model& model, ThreadPool& pool, const SchedulerOptions& options)
+    : model_(model),
+      pool_(pool),
+      options_(options),
+      layout_(model.config(), options.kv_format),
+      forward_(model, pool, *options.kernels, options.cancel) {}
+
+void Scheduler::add(Generation& generation, std::uint32_t request) {
+  queue_.emplace_back(&generation, request);
+}
+
+std::size_t Scheduler::prefilled(const Generation& generation) const {
+  for (const Sequence& sequence : running_)
+    if (sequence.generation == &generation) return std::min(sequence.length(), generation.prompt().size());
+  return 0;
+}
+
+std::vector<Finished> Scheduler::step(const Observer* observer) {
+  admit();
+  for (Sequence& sequence : running_)
+    if (!sequence.cache && !better_to_wait(sequence)) start(sequence);
+  tokens_.clear();
+  rows_.clear();
+  add_prompt_tokens();
+  add_generated_tokens();
+  if (tokens_.empty()) return {};
+  try {
+    forward_.run(
+        tokens_, [&](std::size_t row, std::span<const float> logits) { take_logits(row, logits); }, observer);
+    after_pass();
+  } catch (const Cancelled&) {
+    cancel_all();
+  }
+  return take_finished();
+}
+
+// Positions that the generation may come to fill.
+std::size_t Scheduler::cache_tokens(const Generation& generation) const {
+  return (generation.most_tokens() + cache_step - 1) / cache_step * cache_step;
+}
+
+std::uint64_t Scheduler::cache_bytes() const {
+  std::size_t tokens = 0;
+  for (const Sequence& sequence : running_) tokens += cache_tokens(*sequence.generation);
+  for (const Kept& kept : kept_) tokens += kept.cache.context();
+  return std::uint64_t{tokens} * layout_.position_bytes * model_.config().num_hidden_layers;
+}
+
+void Scheduler::admit() {
+  while (!queue_.empty() && running_.size() < options_.parallel) {
+    const auto [generation, request] = queue_.front();
+    running_.push_back({.generation = generation, .request = request, .since = Clock::now()});
+    while (cache_bytes() > options_.kv_bytes && !kept_.empty()) kept_.erase(kept_.begin());
+    if (cache_bytes() > options_.kv_bytes && running_.size() > 1) return running_.pop_back();
+    queue_.pop_front();
+  }
+}
+
+// Somebody who joined earlier is about to compute more of this prompt than there is to copy by now.
+bool Scheduler::better_to_wait(const Sequence& sequence) const {
+  const auto wanted = std::span(sequence.prompt()).first(most_shared(*sequence.generation));
+  std::size_t ready = 0;
+  for (const Kept& kept : kept_) ready = std::max(ready, common_prefix(wanted, kept.ids));
+  std::size_t promised = 0;
+  for (const Sequence& other : running_) {
+    if (&other == &sequence) break;
+    const std::size_t common = common_prefix(wanted, other.prompt());
+    promised = std::max(promised, common);
+    ready = std::max(ready, std::min(common, other.length()));
+  }
+  return promised >= ready + worth_waiting;
+}
+
+// Gives the sequence its cache, with the rows of as much of its prompt as any other has.
+void Scheduler::start(Sequence& sequence) {
+  const auto wanted = std::span(sequence.prompt()).first(most_shared(*sequence.generation));
+  std::size_t shared = 0;
+  const KvCache* source = nullptr;
+  const auto consider = [&](std::size_t common, const KvCache& cache) {
+    if (common > shared) source = &cache;
+    shared = std::max(shared, common);
+    return source == &cache;
+  };
+  for (const Sequence& other : running_)
+    if (other.cache) consider(std::min(common_prefix(wanted, other.prompt()), other.length()), *other.cache);
+  auto kept = kept_.end();
+  for (auto k = kept_.begin(); k != kept_.end(); ++k)
+    if (consider(common_prefix(wanted, k->ids), k->cache)) kept = k;
+
+  const std::size_t context = cache_tokens(*sequence.generation);
+  // Not for a few tokens: somebody may yet want the rest of it.
+  if (kept != kept_.end() && kept->cache.context() >= context && 2 * shared >= kept->ids.size()) {
+    sequence.cache = std::move(kept->cache);
+    kept_.erase(kept);
+  } else {
+    const std::size_t layers = model_.config().num_hidden_layers;
+    sequence.cache.emplace(layout_, layers, context);
+    if (source) {
+      pool_.parallel_for(
+          layers, [&](std::size_t layer, std::size_t) { sequence.cache->copy_rows(*source, layer, shared); });
+    }
+    if (kept != kept_.end()) std::rotate(kept, kept + 1, kept_.end());
+  }
+  sequence.cache->set_length(shared);
+  sequence.times.shared_tokens = shared;
+}
+
+// The prompts' next tokens, those of who joined first in front.
+void Scheduler::add_prompt_tokens() {
+  const bool others_wait =
+      std::any_of(running_.begin(), running_.end(), [](const Sequence& s) { return s.prompt_done; });
+  const std::size_t most = std::max<std::size_t>(1, others_wait ? options_.mixed_chunk : options_.chunk);
+  for (Sequence& sequence : running_) {
+    if (!sequence.cache || !sequence.in_prompt()) continue;
+    const std::vector<TokenId>& prompt = sequence.prompt();
+    const Session::Want want = sequence.generation->prompt_want();
+    for (std::size_t i = sequence.length(); i < prompt.size() && tokens_.size() < most; ++i) {
+      const bool last = i + 1 == prompt.size();
+      tokens_.push_back({.id = prompt[i],
+                         .cache = &*sequence.cache,
+                         .position = static_cast<std::uint32_t>(i),
+                         .path = kernels::Path::batch,
+                         .wants_logits = want == Session::Want::all || (want == Session::Want::last && last),
+                         .request = sequence.request});
+      rows_.push_back(&sequence);
+    }
+  }
+}
+
+void Scheduler::add_generated_tokens() {
+  for (Sequence& sequence : running_) {
+    if (!sequence.prompt_done) continue;
+    tokens_.push_back({.id = sequence.generation->ids().back(),
+                       .cache = &*sequence.cache,
+                       .position = static_cast<std::uint32_t>(sequence.length()),
+                       .path = kernels::Path::stream,
+                       .wants_logits = true,
+                       .request = sequence.request});
+    rows_.push_back(&sequence);
+  }
+}
+
+// What is wrong with one generation's logits is no concern of the others.
+void Scheduler::take_logits(std::size_t row, std::span<const float> logits) {
+  Sequence& sequence = *rows_[row];
+  if (sequence.error) return;
+  try {
+    if (tokens_[row].path == kernels::Path::batch) {
+      sequence.generation->prompt_logits(tokens_[row].position, logits);
+    } else {
+      sequence.generation->choose(logits);
+    }
+  } catch (const Error&) {
+    sequence.error = std::current_exception();
+  }
+}
+
+// What the pass has brought is counted, and prompts that are through begin to generate.
+void Scheduler::after_pass() {
+  for (Sequence& sequence : running_) {
+    GenerateTimes& times = sequence.times;
+    if (sequence.prompt_done) {
+      ++times.decoded_tokens;
+      continue;
+    }
+    times.prefilled_tokens = sequence.length() - times.shared_tokens;
+    if (sequence.in_prompt()) continue;
+    sequence.prompt_done = true;
+    times.prefill_seconds = seconds_since(sequence.since);
+    sequence.since = Clock::now();
+    sequence.generation->prompt_done();
+  }
+}
+
+void Scheduler::cancel_all() {
+  for (const auto& [generation, request] : std::exchange(queue_, {}))
+    running_.push_back({.generation = generation, .request = request, .since = Clock::now()});
+  for (Sequence& sequence : running_) sequence.generation->cancel();
+}
+
+std::vector<Finished> Scheduler::take_finished() {
+  std::vector<Finished> finished;
+  for (auto sequence = running_.begin(); sequence != running_.end();) {
+    if (!sequence->generation->finished() && !sequence->error) {
+      ++sequence;
+      continue;
+    }
+    GenerateTimes& times = sequence->times;
+    (sequence->prompt_done ? times.decode_seconds : times.prefill_seconds) = seconds_since(sequence->since);
+    finished.push_back({sequence->generation, times, sequence->error});
+    keep(*sequence);
+    sequence = running_.erase(sequence);
+  }
+  return finished;
+}
+
+// Keeps the cache for its prompt, unless another serves as well.
+void Scheduler::keep(Sequence& sequence) {
+  if (!sequence.cache || options_.kept == 0) return;
+  const auto ids = std::span(sequence.prompt()).first(std::min(sequence.length(), sequence.prompt().size()));
+  const auto serves = [&](const Kept& kept) { return common_prefix(ids, kept.ids) == ids.size(); };
+  if (std::any_of(kept_.begin(), kept_.end(), serves)) return;
+  std::erase_if(kept_, [&](const Kept& kept) { return common_prefix(ids, kept.ids) == kept.ids.size(); });
+  if (kept_.size() == options_.kept) kept_.erase(kept_.begin());
+  kept_.push_back({{ids.begin(), ids.end()}, std::move(*sequence.cache)});
+}
+
+GenerateTimes generate(Scheduler& scheduler, Generation& generation,
+                       const std::function<void(std::size_t tokens_done)>& on_progress,
+                       const Observer* observer) {
+  scheduler.add(generation);
+  std::vector<Finished> finished;
+  while (finished.empty()) {
+    finished = scheduler.step(observer);
+    if (!on_progress) continue;
+    const auto in_cache = [](const GenerateTimes& t) { return t.shared_tokens + t.prefilled_tokens; };
+    on_progress(finished.empty() ? scheduler.prefilled(generation) : in_cache(finished[0].times));
+  }
+  if (finished[0].error) std::rethrow_exception(finished[0].error);
+  return finished[0].times;
+}
+
+}  // namespace baleen

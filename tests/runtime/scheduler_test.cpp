@@ -1,0 +1,234 @@
+#include "runtime/scheduler.h"
+
+#include <doctest/doctest.h>
+
+#include <memory>
+#include <random>
+#include <string>
+
+#include "error.h"
+#include "golden.h"
+#include "kernels/dispatch.h"
+#include "model/model.h"
+
+using namespace baleen;
+using namespace baleen::testing;
+
+namespace {
+
+struct Request {
+  std::vector<TokenId> prompt;
+  GenerateOptions options;
+};
+
+struct Outcome {
+  std::vector<std::vector<TokenId>> ids;  // by request
+  std::vector<std::string> errors;
+  std::size_t computed = 0;  // prompt tokens
+  std::size_t shared = 0;
+  std::size_t passes = 0;
+  std::size_t widest = 0;  // generated tokens in one pass
+};
+
+std::vector<TokenId> random_ids(std::mt19937& random, std::size_t count, std::size_t vocab) {
+  std::vector<TokenId> ids(count);
+  for (TokenId& id : ids) id = static_cast<TokenId>(random() % vocab);
+  return ids;
+}
+
+// Requests of uneven length, sampled; every other one begins with the same 70 tokens.
+std::vector<Request> some_requests(std::size_t count, std::size_t vocab) {
+  std::mt19937 random(7);
+  const std::vector<TokenId> system = random_ids(random, 70, vocab);
+  std::vector<Request> requests(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (i % 2 == 0) requests[i].prompt = system;
+    const auto rest = random_ids(random, 1 + random() % 90, vocab);
+    requests[i].prompt.insert(requests[i].prompt.end(), rest.begin(), rest.end());
+    requests[i].options.max_new_tokens = 1 + random() % 12;
+    requests[i].options.sampling.temperature = i % 3 == 0 ? 0 : 1.5;
+    requests[i].options.sampling.seed = i;
+  }
+  return requests;
+}
+
+Outcome run(const Model& model, const std::vector<Request>& requests, const SchedulerOptions& options,
+            std::size_t threads = 2) {
+  ThreadPool pool(threads);
+  Scheduler scheduler(model, pool, options);
+  Outcome outcome;
+  outcome.ids.resize(requests.size());
+  outcome.errors.resize(requests.size());
+  std::vector<std::unique_ptr<Generation>> generations;
+  std::size_t next = 0;
+  Observer observer;
+  observer.route = [&](std::size_t, std::span<const TokenInput> tokens, std::span<const Choice>) {
+    std::size_t streamed = 0;
+    for (const TokenInput& token : tokens) streamed += token.path == kernels::Path::stream;
+    outcome.widest = std::max(outcome.widest, streamed);
+  };
+  while (next < requests.size() || !scheduler.idle()) {
+    while (next < requests.size() && scheduler.wants_more()) {
+      generations.push_back(std::make_unique<Generation>(requests[next].prompt, requests[next].options,
+                                                         nullptr, model.config().vocab_size, 400,
+                                                         GenerateEvents{[](auto&) {}, {}}));
+      scheduler.add(*generations.back());
+      ++next;
+    }
+    for (const Finished& finished : scheduler.step(&observer)) {
+      const auto at = std::find_if(generations.begin(), generations.end(),
+                                   [&](const auto& g) { return g.get() == finished.generation; });
+      const auto i = static_cast<std::size_t>(at - generations.begin());
+      outcome.ids[i] = finished.generation->ids();
+      outcome.computed += finished.times.prefilled_tokens;
+      outcome.shared += finished.times.shared_tokens;
+      CHECK(finished.times.prefilled_tokens + finished.times.shared_tokens == requests[i].prompt.size());
+      CHECK_FALSE(finished.error);
+    }
+    ++outcome.passes;
+    REQUIRE(outcome.passes < 10000);
+  }
+  return outcome;
+}
+
+SchedulerOptions options_for(const kernels::Kernels& kernels, std::size_t parallel) {
+  SchedulerOptions options;
+  options.kernels = &kernels;
+  options.parallel = parallel;
+  return options;
+}
+
+const kernels::Kernels& scalar() {
+  return *kernels::find_kernels("scalar");
+}
+
+Model tiny_model(const std::string& name = "deepseek_v3-moonlight") {
+  return Model::open(golden_dir() / "models" / name);
+}
+
+}  // namespace
+
+TEST_CASE("a generation gives the same alone and in company, computed and copied, on every table") {
+  for (const std::string name : {"deepseek_v3-moonlight", "qwen3_moe"}) {
+    const Model model = tiny_model(name);
+    const std::vector<Request> requests = some_requests(10, model.config().vocab_size);
+    for (const auto& table : kernels::usable_tables()) {
+      const std::string isa = std::string(table.isa) + " " + table.features;
+      CAPTURE(name);
+      CAPTURE(isa);
+      SchedulerOptions alone = options_for(*table.kernels, 1);
+      alone.kept = 0;
+      const Outcome expected = run(model, requests, alone);
+      CHECK(expected.shared == 0);
+      CHECK(expected.widest == 1);
+      for (const std::size_t parallel : {1, 3, 40}) {
+        CAPTURE(parallel);
+        SchedulerOptions together = options_for(*table.kernels, parallel);
+        const Outcome outcome = run(model, requests, together, parallel == 3 ? 3 : 2);
+        CHECK(outcome.ids == expected.ids);
+        CHECK(outcome.shared >= 4 * 69);
+        CHECK(outcome.widest <= parallel);
+        if (parallel > 3) CHECK(outcome.widest > 3);
+      }
+      SchedulerOptions chunked = options_for(*table.kernels, 4);
+      chunked.chunk = 33;
+      chunked.mixed_chunk = 7;
+      CHECK(run(model, requests, chunked).ids == expected.ids);
+    }
+  }
+}
+
+TEST_CASE("a prompt that several begin with is computed once") {
+  const Model model = tiny_model();
+  std::vector<Request> requests = some_requests(1, model.config().vocab_size);
+  requests.resize(6, requests[0]);
+  const std::size_t tokens = requests[0].prompt.size();
+  for (const std::size_t parallel : {1, 2, 6}) {
+    const Outcome outcome = run(model, requests, options_for(scalar(), parallel));
+    CHECK(outcome.computed == tokens + 5);  // each its own last token, for the logits
+    CHECK(outcome.shared == 5 * (tokens - 1));
+  }
+}
+
+TEST_CASE("two prompts in turns, one at a time: both stay in a cache") {
+  const Model model = tiny_model();
+  std::vector<Request> requests = some_requests(2, model.config().vocab_size);
+  for (int i = 0; i < 6; ++i) requests.push_back(requests[static_cast<std::size_t>(i % 2)]);
+  const std::size_t tokens = requests[0].prompt.size() + requests[1].prompt.size();
+  CHECK(run(model, requests, options_for(scalar(), 1)).computed == tokens + 6);
+}
+
+TEST_CASE("prompts whose logits are all asked for are computed whole") {
+  const Model model = tiny_model();
+  std::vector<Request> requests = some_requests(1, model.config().vocab_size);
+  requests[0].options.logprobs = 0;
+  requests[0].options.prompt_logprobs = true;
+  requests.resize(3, requests[0]);
+  CHECK(run(model, requests, options_for(scalar(), 2)).shared == 0);
+}
+
+TEST_CASE("KV caches stay within their memory, one sequence at least goes on") {
+  const Model model = tiny_model();
+  const std::vector<Request> requests = some_requests(9, model.config().vocab_size);
+  const Outcome expected = run(model, requests, options_for(scalar(), 8));
+  SchedulerOptions options = options_for(scalar(), 8);
+  const KvLayout layout(model.config(), options.kv_format);
+  options.kv_bytes = 3 * 256 * layout.position_bytes * model.config().num_hidden_layers;
+  const Outcome narrow = run(model, requests, options);
+  CHECK(narrow.ids == expected.ids);
+  CHECK(narrow.widest <= 3);
+  CHECK(narrow.widest > 1);
+  options.kv_bytes = 0;
+  CHECK(run(model, requests, options).widest == 1);
+}
+
+TEST_CASE("an error of one generation is its own") {
+  const Model model = tiny_model();
+  const std::vector<Request> requests = some_requests(3, model.config().vocab_size);
+  ThreadPool pool(2);
+  Scheduler scheduler(model, pool, options_for(scalar(), 3));
+  std::vector<std::unique_ptr<Generation>> generations;
+  for (std::size_t i = 0; i < 3; ++i) {
+    const auto on_token = [i](const Step&) {
+      if (i == 1) throw Error("no more of this");
+    };
+    generations.push_back(std::make_unique<Generation>(requests[i].prompt, requests[i].options, nullptr,
+                                                       model.config().vocab_size, 400,
+                                                       GenerateEvents{on_token, {}}));
+    scheduler.add(*generations.back());
+  }
+  std::size_t errors = 0, done = 0;
+  while (!scheduler.idle()) {
+    for (const Finished& finished : scheduler.step()) {
+      ++done;
+      if (!finished.error) continue;
+      ++errors;
+      CHECK(finished.generation == generations[1].get());
+      CHECK_THROWS_WITH_AS(std::rethrow_exception(finished.error), "no more of this", Error);
+    }
+  }
+  CHECK(errors == 1);
+  CHECK(done == 3);
+}
+
+TEST_CASE("the cancel flag ends those that run and those that wait") {
+  const Model model = tiny_model();
+  const std::vector<Request> requests = some_requests(4, model.config().vocab_size);
+  std::atomic<bool> cancel{false};
+  ThreadPool pool(2);
+  SchedulerOptions options = options_for(scalar(), 2);
+  options.cancel = &cancel;
+  Scheduler scheduler(model, pool, options);
+  std::vector<std::unique_ptr<Generation>> generations;
+  for (const Request& request : requests) {
+    generations.push_back(std::make_unique<Generation>(request.prompt, request.options, nullptr,
+                                                       model.config().vocab_size, 400,
+                                                       GenerateEvents{[](auto&) {}, {}}));
+    scheduler.add(*generations.back());
+  }
+  scheduler.step();
+  cancel = true;
+  CHECK(scheduler.step().size() == 4);
+  CHECK(scheduler.idle());
+  for (const auto& generation : generations) CHECK(generation->finish_reason() == FinishReason::cancelled);
+}
