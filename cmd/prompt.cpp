@@ -5,14 +5,10 @@
 
 #include <cerrno>
 #include <charconv>
-#include <chrono>
-#include <utility>
 
 #include "checkpoint/files.h"
 #include "cmd/chat.h"
 #include "error.h"
-#include "runtime/conversation.h"
-#include "runtime/thinking.h"
 #include "tokenizer/chat_template.h"
 #include "tokenizer/unicode.h"
 
@@ -42,39 +38,6 @@ void drop_final_newline(std::string& text) {
   if (!text.ends_with('\n')) return;
   text.pop_back();
   if (text.ends_with('\r')) text.pop_back();
-}
-
-Prompt tokenized(std::string text, const Tokenizer& tokenizer, Tokenizer::SpecialTokens special_tokens) {
-  Prompt prompt{.text = std::move(text), .ids = {}};
-  const auto start = std::chrono::steady_clock::now();
-  prompt.ids = tokenizer.encode(prompt.text, special_tokens);
-  prompt.tokenize_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  return prompt;
-}
-
-Prompt raw_prompt(const RunOptions& options, const Tokenizer& tokenizer) {
-  Prompt prompt = tokenized(read_prompt(options), tokenizer, Tokenizer::SpecialTokens::add);
-  prompt.inside_thinking = ends_in_open_think(prompt.text);
-  return prompt;
-}
-
-Prompt ids_prompt(const RunOptions& options, const Tokenizer* tokenizer) {
-  Prompt prompt{.text = {}, .ids = parse_ids(read_prompt(options))};
-  if (tokenizer) prompt.text = tokenizer->decode(prompt.ids);
-  prompt.inside_thinking = ends_in_open_think(prompt.text);
-  return prompt;
-}
-
-Prompt chat_prompt(const RunOptions& options, const ChatTemplateTexts& templates,
-                   const Tokenizer& tokenizer) {
-  const Conversation conversation = read_conversation(options);
-  const ChatTemplateText& chosen = choose_chat_template(templates, !conversation.tools.is_null());
-  const RenderedConversation chat = render_conversation(conversation, chosen, tokenizer.named_tokens());
-  // The template has written every special token that there is to be.
-  Prompt prompt = tokenized(chat.text, tokenizer, Tokenizer::SpecialTokens::none);
-  prompt.inside_thinking = chat.inside_thinking;
-  prompt.template_file = chosen.file;
-  return prompt;
 }
 
 }  // namespace
@@ -138,17 +101,21 @@ std::vector<TokenId> parse_ids(std::string_view text) {
   return ids;
 }
 
-Prompt make_prompt(const RunOptions& options, const std::filesystem::path& folder,
-                   const Tokenizer* tokenizer) {
-  if (options.ids) return ids_prompt(options, tokenizer);
-  if (options.raw) return raw_prompt(options, *tokenizer);
-  const ChatTemplateTexts templates = find_chat_templates(folder, *tokenizer);
-  if (!templates.empty()) return chat_prompt(options, templates, *tokenizer);
-  if (const std::string option = chat_option(options); !option.empty()) {
+PromptMaker prompt_maker(const RunOptions& options, const std::filesystem::path& folder,
+                         const Tokenizer* tokenizer) {
+  if (options.ids || options.raw) return {{}, tokenizer};
+  PromptMaker maker(find_chat_templates(folder, *tokenizer), tokenizer);
+  if (const std::string option = chat_option(options); !maker.has_chat_template() && !option.empty()) {
     throw UsageError(folder.string() + ": this model has no chat template, which " + option +
                      " needs\nit goes on from a text as it is: write all of it into the prompt");
   }
-  return raw_prompt(options, *tokenizer);
+  return maker;
+}
+
+Prompt make_prompt(const RunOptions& options, PromptMaker& maker) {
+  if (options.ids) return maker.from_ids(parse_ids(read_prompt(options)));
+  if (maker.has_chat_template()) return maker.from_conversation(read_conversation(options));
+  return maker.from_text(read_prompt(options));
 }
 
 }  // namespace baleen::cmd

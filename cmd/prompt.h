@@ -8,19 +8,11 @@
 #include <vector>
 
 #include "cmd/run_options.h"
+#include "runtime/prompt.h"
 #include "tokenizer/token_id.h"
 #include "tokenizer/tokenizer.h"
 
 namespace baleen::cmd {
-
-struct Prompt {
-  // As written, or rendered by the chat template; of --ids what the ids decode to, if there is a tokenizer.
-  std::string text;
-  std::vector<TokenId> ids;
-  bool inside_thinking = false;  // the answer begins inside <think>
-  std::string template_file = {};  // of the chat template that made it; "" without one
-  double tokenize_seconds = 0;
-};
 
 // Throws UsageError if there is no prompt to read: nothing is given and standard input is a terminal.
 void check_prompt_source(const RunOptions& options);
@@ -38,9 +30,12 @@ std::string read_prompt(const RunOptions& options);
 // Token ids in decimal, separated by white space. Throws Error naming the place of what is none.
 std::vector<TokenId> parse_ids(std::string_view text);
 
-// `tokenizer` is that of the model in `folder`; it may be null with --ids. Throws Error for a prompt that
-// cannot be had, and UsageError if a chat is asked for and the model has no chat template.
-Prompt make_prompt(const RunOptions& options, const std::filesystem::path& folder,
-                   const Tokenizer* tokenizer);
+// Makes prompts as the options ask for it; `tokenizer` is that of the model in `folder` and may be null with
+// --ids. Throws Error for templates that cannot be read, UsageError if a chat is asked for and there is none.
+PromptMaker prompt_maker(const RunOptions& options, const std::filesystem::path& folder,
+                         const Tokenizer* tokenizer);
+
+// The one prompt of the options. Throws Error for a prompt that cannot be had.
+Prompt make_prompt(const RunOptions& options, PromptMaker& maker);
 
 }  // namespace baleen::cmd

@@ -282,7 +282,8 @@ int run_model(const RunOptions& options, const fs::path& folder, const std::opti
     return 0;
   }
   const Tokenizer* const words = tokenizer ? &*tokenizer : nullptr;
-  const Prompt prompt = make_prompt(options, folder, words);
+  PromptMaker maker = prompt_maker(options, folder, words);
+  const Prompt prompt = make_prompt(options, maker);
   check_prompt(prompt.ids, model.config().vocab_size, context);
   Job job{.options = options,
           .model = model,
@@ -316,7 +317,8 @@ int run(std::vector<std::string> words) {
   check_prompt_source(options);
   const std::optional<Tokenizer> tokenizer = open_tokenizer(options, folder);
   if (!options.dry_run) return run_model(options, folder, tokenizer);
-  const Prompt prompt = make_prompt(options, folder, &*tokenizer);
+  PromptMaker maker = prompt_maker(options, folder, &*tokenizer);
+  const Prompt prompt = make_prompt(options, maker);
   check_ids(prompt.ids, tokenizer->vocab_size());
   print_prompt(options, prompt);
   return 0;

@@ -159,7 +159,7 @@ std::pair<std::string, Json> parse_template_var(std::string_view assignment) {
 }
 
 RenderedConversation render_conversation(const Conversation& conversation,
-                                         const ChatTemplateText& chat_template,
+                                         const ChatTemplate& chat_template,
                                          const std::map<std::string, std::string>& named_tokens) {
   if (conversation.messages.empty())
     throw UsageError("the conversation is empty: expected one message at least");
@@ -172,9 +172,8 @@ RenderedConversation render_conversation(const Conversation& conversation,
     message = *text;
     *text += kEndMark;
   }
-  const ChatTemplate program(chat_template.text, chat_template.file);
   RenderedConversation result;
-  result.text = program.render(chat_variables({.messages = &messages,
+  result.text = chat_template.render(chat_variables({.messages = &messages,
                                                .tools = &conversation.tools,
                                                .documents = &conversation.documents,
                                                .extra = &conversation.template_vars,

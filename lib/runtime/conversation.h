@@ -37,7 +37,7 @@ struct RenderedConversation {
 // message (continue_final_message). Throws FormatError as ChatTemplate does, and UsageError for an empty
 // conversation and for a last message that cannot be continued exactly.
 RenderedConversation render_conversation(const Conversation& conversation,
-                                         const ChatTemplateText& chat_template,
+                                         const ChatTemplate& chat_template,
                                          const std::map<std::string, std::string>& named_tokens);
 
 }  // namespace baleen

@@ -21,11 +21,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const Conversation conversation = parse_conversation(input, "fuzz");
     if (parse_conversation(conversation.messages.dump(), "fuzz").messages != conversation.messages)
       std::abort();
-    const ChatTemplateText text{.text =
-                                    "{% for m in messages %}{{ m.role }} {{ m.content | trim if m.content is "
+    const ChatTemplate text("{% for m in messages %}{{ m.role }} {{ m.content | trim if m.content is "
                                     "string else m }}{% endfor %}"
                                     "{{ tools | tojson }}{{ documents }}{{ x }}",
-                                .file = "t.jinja"};
+                            "t.jinja");
     if (!unicode::is_valid(render_conversation(conversation, text, {}).text)) std::abort();
   } catch (const Error&) {
   }

@@ -15,7 +15,7 @@ namespace {
 const std::map<std::string, std::string> tokens = {{"eos_token", "</s>"}};
 
 RenderedConversation render(const std::string& json, const std::string& text) {
-  return render_conversation(parse_conversation(json, "m.json"), {.text = text, .file = "t.jinja"}, tokens);
+  return render_conversation(parse_conversation(json, "m.json"), ChatTemplate(text, "t.jinja"), tokens);
 }
 
 std::string problem(const std::string& json, const std::string& text) {
