@@ -4,6 +4,7 @@
 #include <array>
 
 #include "error.h"
+#include "runtime/json_text.h"
 #include "runtime/thinking.h"
 #include "tokenizer/jinja/strings.h"
 
@@ -12,52 +13,29 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int kMaxDepth = 64;
-
-// What is wrong with it, as an exception that names no file yet.
-struct NotJson {
-  std::string why;
-};
-
-Json parse_json(std::string_view text) {
-  try {
-    // Reading is iterative in the library, but copying is not: deep nesting could overflow the stack there.
-    return Json::parse(text, [](int depth, Json::parse_event_t, Json&) {
-      if (depth > kMaxDepth) throw NotJson{"nested more than " + std::to_string(kMaxDepth) + " deep"};
-      return true;
-    });
-  } catch (const Json::exception& error) {
-    // "[json.exception.parse_error.101] parse error at line 1, column 5: ...": without the bracket.
-    const std::string_view what = error.what();
-    const std::size_t end = what.find("] ");
-    throw NotJson{"not valid JSON: " + std::string(end == what.npos ? what : what.substr(end + 2))};
-  }
+[[noreturn]] void fail(const std::string& place, const std::string& expected) {
+  throw Error(place + ": expected " + expected);
 }
 
-[[noreturn]] void fail(const std::string& file, const std::string& place, const std::string& expected) {
-  throw FormatError(file, place + ": expected " + expected);
-}
-
-void check_objects(const Json& list, const std::string& file, const std::string& place) {
-  if (!list.is_array()) fail(file, place, "a list of objects, found " + std::string(list.type_name()));
+void check_objects(const Json& list, const std::string& place) {
+  if (!list.is_array()) fail(place, "a list of objects, found " + std::string(list.type_name()));
   for (std::size_t i = 0; i < list.size(); ++i) {
     if (!list[i].is_object())
-      fail(file, place + "[" + std::to_string(i) + "]",
-           "an object, found " + std::string(list[i].type_name()));
+      fail(place + "[" + std::to_string(i) + "]", "an object, found " + std::string(list[i].type_name()));
   }
 }
 
-void check_messages(const Json& messages, const std::string& file) {
-  check_objects(messages, file, "messages");
+void check_messages(const Json& messages) {
+  check_objects(messages, "messages");
   for (std::size_t i = 0; i < messages.size(); ++i) {
     const std::string place = "messages[" + std::to_string(i) + "].";
     const Json& message = messages[i];
     const auto role = message.find("role");
     if (role == message.end() || !role->is_string())
-      fail(file, place + "role", R"("system", "user", "assistant" or another that the template knows)");
+      fail(place + "role", R"("system", "user", "assistant" or another that the template knows)");
     const auto content = message.find("content");
     if (content != message.end() && !content->is_string() && !content->is_array() && !content->is_null())
-      fail(file, place + "content", "a string or a list, found " + std::string(content->type_name()));
+      fail(place + "content", "a string or a list, found " + std::string(content->type_name()));
   }
 }
 
@@ -72,20 +50,21 @@ std::string taken_message(const std::string& name) {
   return "'" + name + "' is no variable to set: the template gets it from the conversation";
 }
 
-void set_field(Conversation& conversation, const std::string& key, Json value, const std::string& file) {
+void set_field(Conversation& conversation, const std::string& key, Json value) {
   if (key == "messages") {
+    check_messages(value);
     conversation.messages = std::move(value);
   } else if (key == "tools" || key == "documents") {
-    if (!value.is_null()) check_objects(value, file, key);
+    if (!value.is_null()) check_objects(value, key);
     (key == "tools" ? conversation.tools : conversation.documents) = std::move(value);
   } else if (key == "template_vars") {
-    if (!value.is_object()) fail(file, key, "an object, found " + std::string(value.type_name()));
+    if (!value.is_object()) fail(key, "an object, found " + std::string(value.type_name()));
     for (const auto& [name, variable] : value.items())
-      if (is_taken(name)) throw FormatError(file, "template_vars: " + taken_message(name));
+      if (is_taken(name)) throw Error("template_vars: " + taken_message(name));
     conversation.template_vars = std::move(value);
   } else {
-    throw FormatError(file, "unknown key '" + key.substr(0, 40) +
-                                "', expected messages, tools, documents or template_vars");
+    throw Error("unknown key '" + key.substr(0, 40) +
+                "', expected messages, tools, documents or template_vars");
   }
 }
 
@@ -123,26 +102,22 @@ std::string cut_behind(const std::string& rendered, const std::string& message) 
 
 }  // namespace
 
-Conversation parse_conversation(std::string_view json, const std::string& file) {
+Conversation conversation_from(Json document) {
+  if (document.is_array()) document = Json{{"messages", std::move(document)}};
+  if (!document.is_object())
+    throw Error("expected a list of messages or an object, found " + std::string(document.type_name()));
+  if (!document.contains("messages")) throw Error("expected a list of messages under \"messages\"");
   Conversation conversation;
-  Json document;
-  try {
-    document = parse_json(json);
-  } catch (const NotJson& problem) {
-    throw FormatError(file, problem.why);
-  }
-  if (document.is_object()) {
-    if (!document.contains("messages"))
-      throw FormatError(file, "expected a list of messages under \"messages\"");
-    for (auto& [key, value] : document.items()) set_field(conversation, key, std::move(value), file);
-  } else if (document.is_array()) {
-    conversation.messages = std::move(document);
-  } else {
-    throw FormatError(file,
-                      "expected a list of messages or an object, found " + std::string(document.type_name()));
-  }
-  check_messages(conversation.messages, file);
+  for (auto& [key, value] : document.items()) set_field(conversation, key, std::move(value));
   return conversation;
+}
+
+Conversation parse_conversation(std::string_view json, const std::string& file) {
+  try {
+    return conversation_from(parse_json_text(json));
+  } catch (const Error& error) {
+    throw FormatError(file, error.what());
+  }
 }
 
 std::pair<std::string, Json> parse_template_var(std::string_view assignment) {
@@ -152,9 +127,9 @@ std::pair<std::string, Json> parse_template_var(std::string_view assignment) {
     throw UsageError("'" + std::string(assignment) + "': expected K=JSON");
   if (is_taken(name)) throw UsageError(taken_message(name));
   try {
-    return {name, parse_json(assignment.substr(equals + 1))};
-  } catch (const NotJson& problem) {
-    throw UsageError(name + ": " + problem.why + "\na text needs double quotes: '" + name + "=\"text\"'");
+    return {name, parse_json_text(assignment.substr(equals + 1))};
+  } catch (const Error& error) {
+    throw UsageError(name + ": " + error.what() + "\na text needs double quotes: '" + name + "=\"text\"'");
   }
 }
 

@@ -18,9 +18,13 @@ struct Conversation {
   nlohmann::ordered_json template_vars = nlohmann::ordered_json::object();
 };
 
-// Reads a list of messages, or {"messages": [...], "tools": [...], "documents": [...], "template_vars":
-// {...}}, of which the last three may be missing. `file` names it in errors. Throws FormatError for what is
-// no JSON, is nested more than 64 deep, or has another shape.
+// The conversation in a list of messages, or in {"messages": [...], "tools": [...], "documents": [...],
+// "template_vars": {...}}, of which the last three may be missing. Throws Error for another shape, without
+// the name of a file.
+Conversation conversation_from(nlohmann::ordered_json document);
+
+// The same of a JSON text. `file` names it in errors. Throws FormatError for what is no JSON, is nested more
+// than 64 deep, or has another shape.
 Conversation parse_conversation(std::string_view json, const std::string& file);
 
 // "K=JSON". Throws UsageError naming K if what follows is no JSON, and for a K that templates get
