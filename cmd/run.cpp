@@ -55,8 +55,8 @@ void check_combinations(const RunOptions& options) {
 }
 
 bool needs_tokenizer(const RunOptions& options) {
-  return !options.ids || !options.stop.empty() || options.logprobs || options.dry_run ||
-         options.format == RunOptions::Format::jsonl;
+  return !options.ids || !options.stop.empty() || options.think_budget || options.logprobs ||
+         options.dry_run || options.format == RunOptions::Format::jsonl;
 }
 
 // With --ids alone a folder needs no tokenizer; if there is one it still tells the end token.
@@ -293,6 +293,8 @@ int run_model(const RunOptions& options, const fs::path& folder, const std::opti
           .generate = {.max_new_tokens = options.max_new_tokens,
                        .end_tokens = {},
                        .stop = options.stop,
+                       .think_budget = options.think_budget,
+                       .inside_thinking = prompt.inside_thinking,
                        .logprobs = options.logprobs,
                        .prompt_logprobs = options.echo,
                        .sampling = choose_sampling(options, defaults)},

@@ -128,6 +128,17 @@ std::vector<Option> length_options(RunOptions& o) {
        .text = "Go on after the model's end token.",
        .in_brief = false,
        .set = [&o](std::string_view) { o.ignore_eos = true; }},
+      {.name = "think-budget",
+       .value = "N",
+       .argument = Option::Argument::text,
+       .group = group,
+       .brief = "tokens of thinking at most; then </think> is written for the model",
+       .text =
+           "Tokens of thinking at most. When the model, or the prompt, has opened <think> and N tokens have "
+           "come without a </think>, that is written for the model, which goes on with its answer; 0 does "
+           "so at once. Concerns every format.",
+       .in_brief = false,
+       .set = [&o](std::string_view value) { o.think_budget = parse_count(value); }},
       {.name = "ctx",
        .value = "N",
        .argument = Option::Argument::text,

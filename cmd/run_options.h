@@ -24,6 +24,7 @@ struct RunOptions : CommonOptions {
   std::optional<std::size_t> max_new_tokens = 256;  // none: until the end token or the context is full
   std::vector<std::string> stop;
   bool ignore_eos = false;
+  std::optional<std::size_t> think_budget;
 
   std::optional<double> temperature;
   std::optional<std::size_t> top_k;

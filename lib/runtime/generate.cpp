@@ -47,6 +47,9 @@ Generation::Generation(std::vector<TokenId> prompt, const GenerateOptions& optio
   check_prompt(prompt_, vocab_size, context);
   room_ = std::min(context - prompt_.size(), options_.max_new_tokens.value_or(context));
   for (const TokenId id : prompt_) sampler_.accept(id);
+  if (tokenizer && options.think_budget) {
+    think_budget_.emplace(*tokenizer, vocab_size, *options.think_budget, options.inside_thinking);
+  }
   if (tokenizer) {
     // The decoder has to know what stands before: at the start of a text a word loses its space.
     decoder_.emplace(*tokenizer, true);
@@ -79,8 +82,10 @@ void Generation::prompt_done() {
 }
 
 void Generation::choose(std::span<const float> logits) {
-  const TokenId id = sampler_.sample(logits);
+  const std::optional<TokenId> forced = think_budget_ ? think_budget_->forced() : std::nullopt;
+  const TokenId id = forced ? *forced : sampler_.sample(logits);
   sampler_.accept(id);
+  if (think_budget_) think_budget_->accept(id);
   ids_.push_back(id);
   report(id, false, logits);
   const auto& ends = options_.end_tokens;

@@ -15,6 +15,7 @@
 #include "runtime/sampler.h"
 #include "runtime/session.h"
 #include "runtime/stop_strings.h"
+#include "runtime/think_budget.h"
 #include "tokenizer/token_id.h"
 #include "tokenizer/tokenizer.h"
 
@@ -27,6 +28,8 @@ struct GenerateOptions {
   std::optional<std::size_t> max_new_tokens;  // none: until an end token or the context is full
   std::vector<TokenId> end_tokens;            // none: end tokens are ignored
   std::vector<std::string> stop;              // strings; need a tokenizer
+  std::optional<std::size_t> think_budget;    // tokens of thinking at most; needs a tokenizer
+  bool inside_thinking = false;               // the prompt ends inside <think>
   std::optional<std::size_t> logprobs;        // how many of the likeliest tokens; none: no log-probabilities
   bool prompt_logprobs = false;               // with logprobs: of the prompt's tokens too
   SamplingOptions sampling;
@@ -56,7 +59,7 @@ void check_prompt(std::span<const TokenId> ids, std::size_t vocab_size, std::siz
 class Generation {
  public:
   // `tokenizer` may be null: then there is no text. `context`: prompt and new tokens together at most.
-  // Throws as check_prompt does.
+  // Throws as check_prompt and ThinkBudget do.
   Generation(std::vector<TokenId> prompt, const GenerateOptions& options, const Tokenizer* tokenizer,
              std::size_t vocab_size, std::size_t context, GenerateEvents events);
 
@@ -69,7 +72,8 @@ class Generation {
   void prompt_logits(std::size_t index, std::span<const float> logits);
   // The whole prompt went through the model.
   void prompt_done();
-  // Chooses the next token from the logits behind the last one. Not after finished().
+  // Chooses the next token from the logits behind the last one; one that the think budget forces comes
+  // whatever they are, and takes no random number. Not after finished().
   void choose(std::span<const float> logits);
   // Ends it from outside.
   void cancel();
@@ -90,6 +94,7 @@ class Generation {
   GenerateEvents events_;
   Sampler sampler_;
   StopStrings stop_;
+  std::optional<ThinkBudget> think_budget_;
   std::optional<StreamDecoder> decoder_;
   std::string prompt_rest_;  // the prompt's last text, where the decoder has not let go of it yet
   std::size_t room_;  // new tokens at most
