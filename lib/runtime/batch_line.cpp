@@ -143,7 +143,7 @@ class Watch {
       const LineOption* const option = find_option(key_);
       const bool is_new = keys_.insert(option ? std::string(option->name) : key_).second;
       if (!is_new && repeated_.empty()) repeated_ = key_;
-    } else if (event == Json::parse_event_t::value) {
+    } else if (event == Json::parse_event_t::value && (key_ == "id" || key_ == "label")) {
       value_ = value;
     }
   }
@@ -164,7 +164,7 @@ class Watch {
   std::string repeated_;
 };
 
-// Cuts long text from the line, at a character.
+// Text of the line for a message: of a character that is cut U+FFFD is left.
 std::string shortened(const std::string& text) {
   constexpr std::size_t longest = 40;
   return text.size() <= longest ? text : unicode::repair(std::string_view(text).substr(0, longest)) + "...";
@@ -225,7 +225,9 @@ void read_input(BatchLine& line, Json fields) {
     if (!conversation.empty())
       throw Error(conversation.begin().key() + " needs the model's chat template, which ids leaves out");
     line.input = token_ids({.key = key, .value = fields[key]});
-  } else if (key == "prompt") {
+    return;
+  }
+  if (key == "prompt") {
     std::string prompt = Field{.key = key, .value = fields[key]}.text();
     if (conversation.empty()) {
       line.input = std::move(prompt);
@@ -233,7 +235,7 @@ void read_input(BatchLine& line, Json fields) {
     }
     conversation["messages"] = Json::array({Json{{"role", "user"}, {"content", std::move(prompt)}}});
   }
-  if (key != "ids") line.input = conversation_from(std::move(conversation));
+  line.input = conversation_from(std::move(conversation));
 }
 
 }  // namespace

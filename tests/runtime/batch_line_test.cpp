@@ -61,7 +61,8 @@ TEST_CASE("a prompt beside what a template gets is a user's message") {
 
 TEST_CASE("what comes back: id, label and unknown keys in their order") {
   const BatchLine line = parse_batch_line(
-      R"({"z": 1.5, "id": {"run": [1, "b"]}, "label": "easy", "prompt": "x", "a": null, "m": {"y": 1, "x": 2}})");
+      R"({"z": 1.5, "id": {"run": [1, "b"]}, "label": "easy", "prompt": "x", "a": null,
+          "m": {"y": 1, "x": 2}})");
   CHECK(line.error == "");
   CHECK(line.id.dump() == R"({"run":[1,"b"]})");
   CHECK(line.label == "easy");
