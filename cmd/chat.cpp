@@ -17,10 +17,6 @@ Conversation read_messages(const std::string& name) {
   return parse_conversation(read_input(name, largest_conversation), name == "-" ? "standard input" : name);
 }
 
-bool begins_with_system(const Conversation& conversation) {
-  return !conversation.messages.empty() && conversation.messages.front().at("role") == "system";
-}
-
 }  // namespace
 
 std::string chat_option(const RunOptions& options) {
@@ -40,7 +36,7 @@ void check_chat_options(const RunOptions& options) {
   }
 }
 
-Conversation read_conversation(const RunOptions& options) {
+Conversation begin_conversation(const RunOptions& options) {
   Conversation conversation = options.messages ? read_messages(*options.messages) : Conversation();
   Json& messages = conversation.messages;
   if (options.system) {
@@ -52,12 +48,17 @@ Conversation read_conversation(const RunOptions& options) {
     }
     messages.insert(messages.begin(), Json{{"role", "system"}, {"content", *options.system}});
   }
-  if (options.prompt || options.file || !options.messages) {
-    messages.push_back(Json{{"role", "user"}, {"content", read_prompt(options)}});
-  }
   for (const std::string& assignment : options.template_vars) {
     auto [name, value] = parse_template_var(assignment);
     conversation.template_vars[name] = std::move(value);
+  }
+  return conversation;
+}
+
+Conversation read_conversation(const RunOptions& options) {
+  Conversation conversation = begin_conversation(options);
+  if (options.prompt || options.file || !options.messages) {
+    conversation.messages.push_back(Json{{"role", "user"}, {"content", read_prompt(options)}});
   }
   return conversation;
 }

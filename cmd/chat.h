@@ -14,6 +14,10 @@ std::string chat_option(const RunOptions& options);
 // Throws UsageError for options of a chat that contradict each other or the rest.
 void check_chat_options(const RunOptions& options);
 
+// --messages, behind --system, with --template-var: what a conversation begins with. Throws as
+// read_conversation() does.
+Conversation begin_conversation(const RunOptions& options);
+
 // --messages, behind --system and in front of the prompt as a user's message; without --messages there is
 // always a prompt. Throws Error for what cannot be read, UsageError for two system messages.
 Conversation read_conversation(const RunOptions& options);

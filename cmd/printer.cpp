@@ -1,33 +1,23 @@
 #include "cmd/printer.h"
 
-#include <cmath>
-#include <nlohmann/json.hpp>
 #include <optional>
+#include <utility>
 
 #include "cmd/output.h"
 #include "report/units.h"
+#include "runtime/result.h"
 #include "runtime/thinking.h"
 
 namespace baleen::cmd {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
-void print_line(const Json& object) {
-  write_output(object.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
-}
-
-// Log-probabilities hold no more than six digits behind the point that mean anything.
-Json json_number(double value) {
-  return std::round(value * 1e6) / 1e6;
-}
-
 // The text as it comes; with --think drop and stderr without the thinking, which is lost or goes to standard
 // error, each in lines of its own.
 class TextPrinter : public Printer {
  public:
-  TextPrinter(const RunOptions& options, const Prompt& prompt)
-      : silent_(options.max_new_tokens == 0 && !options.echo),
+  TextPrinter(const RunOptions& options, const Prompt& prompt, Write write)
+      : write_(std::move(write)),
+        silent_(options.request.n == 0 && !options.echo),
         shows_thinking_(options.think == RunOptions::Think::on_stderr),
         waiting_(options.echo ? prompt.text : "") {
     if (options.think != RunOptions::Think::keep) splitter_.emplace(prompt.inside_thinking);
@@ -46,7 +36,7 @@ class TextPrinter : public Printer {
 
  private:
   void print(std::string_view text) {
-    write_output(waiting_ + std::string(text));
+    write_(waiting_ + std::string(text));
     waiting_.clear();
   }
   void print_parted(const Answer& part) {
@@ -61,6 +51,7 @@ class TextPrinter : public Printer {
     thinking_line_open_ = false;
   }
 
+  Write write_;
   bool silent_;  // nothing was asked for but that the prompt is evaluated
   bool shows_thinking_;
   bool thinking_line_open_ = false;  // on standard error
@@ -71,8 +62,8 @@ class TextPrinter : public Printer {
 // Token ids as they come, separated by spaces.
 class IdsPrinter : public Printer {
  public:
-  IdsPrinter(const RunOptions& options, const Prompt& prompt)
-      : silent_(options.max_new_tokens == 0 && !options.echo) {
+  IdsPrinter(const RunOptions& options, const Prompt& prompt, Write write)
+      : write_(std::move(write)), silent_(options.request.n == 0 && !options.echo) {
     if (options.echo) waiting_ = prompt.ids;
   }
 
@@ -82,7 +73,7 @@ class IdsPrinter : public Printer {
   }
   void end(const Generation&, const GenerateTimes&) override {
     flush();
-    if (!silent_) write_output("\n");
+    if (!silent_) write_("\n");
   }
 
  private:
@@ -93,9 +84,10 @@ class IdsPrinter : public Printer {
       first_ = false;
     }
     waiting_.clear();
-    write_output(line);
+    write_(line);
   }
 
+  Write write_;
   bool silent_;
   bool first_ = true;
   std::vector<TokenId> waiting_;
@@ -104,82 +96,53 @@ class IdsPrinter : public Printer {
 // A line a token: id, token, log-probability, then id and log-probability of the likeliest, parted by tabs.
 class LogprobsPrinter : public Printer {
  public:
-  explicit LogprobsPrinter(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+  LogprobsPrinter(const Tokenizer& tokenizer, Write write)
+      : tokenizer_(tokenizer), write_(std::move(write)) {}
 
   void token(const Step& step) override {
-    const Json token = tokenizer_.token_text(step.id);
-    std::string line =
-        std::to_string(step.id) + "\t" + token.dump(-1, ' ', false, Json::error_handler_t::replace);
+    std::string line = std::to_string(step.id) + "\t" + json_line(tokenizer_.token_text(step.id));
     const auto& logprob = step.logprobs->logprob;
     line += "\t" + (logprob ? format_fixed(*logprob, 6) : "-");
     for (const auto& [id, value] : step.logprobs->top) {
       line += "\t" + std::to_string(id) + "\t" + format_fixed(value, 6);
     }
-    write_output(line + "\n");
+    write_(line + "\n");
   }
   void end(const Generation&, const GenerateTimes&) override {}
 
  private:
   const Tokenizer& tokenizer_;
+  Write write_;
 };
 
 class JsonPrinter : public Printer {
  public:
-  JsonPrinter(const RunOptions& options, const Prompt& prompt, const Tokenizer& tokenizer)
-      : options_(options), prompt_(prompt), tokenizer_(tokenizer) {}
+  JsonPrinter(const RunOptions& options, const Prompt& prompt, const Tokenizer& tokenizer, Write write)
+      : write_(std::move(write)), writer_(prompt, tokenizer, options.echo) {}
 
-  void token(const Step& step) override {
-    if (!step.logprobs) return;
-    Json top = Json::array();
-    for (const auto& [id, value] : step.logprobs->top) top.push_back(Json::array({id, json_number(value)}));
-    const auto& logprob = step.logprobs->logprob;
-    logprobs_.push_back(Json{{"id", step.id},
-                             {"token", tokenizer_.token_text(step.id)},
-                             {"logprob", logprob ? json_number(*logprob) : Json()},
-                             {"top", std::move(top)}});
-  }
-
+  void token(const Step& step) override { writer_.token(step); }
   void end(const Generation& generation, const GenerateTimes& times) override {
-    const Answer answer = split_thinking(generation.text(), prompt_.inside_thinking);
-    const auto rate = [](std::size_t tokens, double seconds) {
-      return tokens > 0 && seconds > 0 ? json_number(static_cast<double>(tokens) / seconds) : Json();
-    };
-    Json result{{"schema", 1},
-                {"id", 0},
-                {"text", (options_.echo ? prompt_.text : "") + answer.text},
-                {"ids", generation.ids()},
-                {"prompt_tokens", generation.prompt().size()},
-                {"completion_tokens", generation.ids().size()},
-                {"finish_reason", finish_reason_name(generation.finish_reason())},
-                {"reasoning", answer.reasoning},
-                {"timings",
-                 {{"prefill_tps", rate(times.prefilled_tokens, times.prefill_seconds)},
-                  {"decode_tps", rate(times.decoded_tokens, times.decode_seconds)}}}};
-    if (options_.logprobs) result["logprobs"] = logprobs_;
-    print_line(result);
+    write_(json_line(writer_.result({{"id", 0}}, generation, times)) + "\n");
   }
 
  private:
-  const RunOptions& options_;
-  const Prompt& prompt_;
-  const Tokenizer& tokenizer_;
-  Json logprobs_ = Json::array();
+  Write write_;
+  ResultWriter writer_;
 };
 
 }  // namespace
 
 std::unique_ptr<Printer> make_printer(const RunOptions& options, const Prompt& prompt,
-                                      const Tokenizer* tokenizer) {
-  if (options.format == RunOptions::Format::jsonl)
-    return std::make_unique<JsonPrinter>(options, prompt, *tokenizer);
-  if (options.logprobs) return std::make_unique<LogprobsPrinter>(*tokenizer);
-  if (options.ids) return std::make_unique<IdsPrinter>(options, prompt);
-  return std::make_unique<TextPrinter>(options, prompt);
+                                      const Tokenizer* tokenizer, Write write) {
+  if (options.jsonl()) return std::make_unique<JsonPrinter>(options, prompt, *tokenizer, std::move(write));
+  if (options.request.logprobs) return std::make_unique<LogprobsPrinter>(*tokenizer, std::move(write));
+  if (options.ids) return std::make_unique<IdsPrinter>(options, prompt, std::move(write));
+  return std::make_unique<TextPrinter>(options, prompt, std::move(write));
 }
 
 void print_prompt(const RunOptions& options, const Prompt& prompt) {
-  if (options.format == RunOptions::Format::text) return write_output(prompt.text + "\n");
-  print_line(Json{{"schema", 1}, {"id", 0}, {"prompt", prompt.text}, {"ids", prompt.ids}});
+  if (!options.jsonl()) return write_output(prompt.text + "\n");
+  write_output(json_line({{"schema", 1}, {"id", 0}, {"prompt", prompt.text}, {"ids", prompt.ids}}) + "\n");
 }
 
 }  // namespace baleen::cmd

@@ -1,6 +1,7 @@
 // How `baleen run` shows what is generated: text, token ids, a line a token, or one JSON object.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -19,9 +20,12 @@ class Printer {
   virtual void end(const Generation&, const GenerateTimes&) = 0;
 };
 
-// `tokenizer` may be null where no text is wanted; prompt and tokenizer must outlive the printer.
+using Write = std::function<void(std::string_view)>;
+
+// `tokenizer` may be null where no text is wanted; prompt and tokenizer must outlive the printer. What is
+// printed goes to `write`.
 std::unique_ptr<Printer> make_printer(const RunOptions& options, const Prompt& prompt,
-                                      const Tokenizer* tokenizer);
+                                      const Tokenizer* tokenizer, Write write);
 
 // --dry-run: the prompt as the model would get it.
 void print_prompt(const RunOptions& options, const Prompt& prompt);

@@ -60,7 +60,7 @@ void check_utf8(const std::string& text, const std::string& what) {
 }
 
 void check_prompt_source(const RunOptions& options) {
-  if (options.prompt || options.file || options.messages || !is_terminal(STDIN_FILENO)) return;
+  if (options.prompt || options.file || options.messages || options.batch || !is_terminal(STDIN_FILENO)) return;
   throw UsageError(
       "no prompt: interactive chat is not in this version of baleen\n"
       "give a prompt as an argument, with -f FILE, or through a pipe");

@@ -1,6 +1,8 @@
 #include "cmd/run_options.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <limits>
 #include <utility>
 
 #include "error.h"
@@ -102,32 +104,31 @@ std::vector<Option> length_options(RunOptions& o) {
        .fallback = "256",
        .set =
            [&o](std::string_view value) {
-             if (value == "-1") {
-               o.max_new_tokens.reset();
-             } else {
-               o.max_new_tokens = parse_count(value);
-             }
+             constexpr auto most = std::numeric_limits<std::int64_t>::max();
+             o.request.n = value == "-1"
+                               ? -1
+                               : static_cast<std::int64_t>(std::min<std::uint64_t>(parse_count(value), most));
            }},
       {.name = "stop",
        .value = "STRING",
        .argument = Option::Argument::text,
        .group = group,
        .brief = "stop before STRING; repeatable",
-       .text =
-           "End where the text would hold STRING. It is not printed, not even in part; where tokens "
-           "are printed (--ids, --logprobs), those that spell it are. May be given several times.",
+       .text = "End where the text would hold STRING. It is not printed, not even in part; where tokens "
+               "are printed (--ids, --logprobs), those that spell it are. May be given several times.",
        .repeatable = true,
        .set =
            [&o](std::string_view value) {
              if (value.empty()) throw UsageError("the string is empty");
-             o.stop.emplace_back(value);
+             if (!o.request.stop) o.request.stop.emplace();
+             o.request.stop->emplace_back(value);
            }},
       {.name = "ignore-eos",
        .group = group,
        .brief = "go on after the model's end token",
        .text = "Go on after the model's end token.",
        .in_brief = false,
-       .set = [&o](std::string_view) { o.ignore_eos = true; }},
+       .set = [&o](std::string_view) { o.request.ignore_eos = true; }},
       {.name = "think-budget",
        .value = "N",
        .argument = Option::Argument::text,
@@ -138,7 +139,7 @@ std::vector<Option> length_options(RunOptions& o) {
            "come without a </think>, that is written for the model, which goes on with its answer; 0 does "
            "so at once. Concerns every format.",
        .in_brief = false,
-       .set = [&o](std::string_view value) { o.think_budget = parse_count(value); }},
+       .set = [&o](std::string_view value) { o.request.think_budget = parse_count(value); }},
       {.name = "ctx",
        .value = "N",
        .argument = Option::Argument::text,
@@ -163,7 +164,7 @@ std::vector<Option> sampling_options(RunOptions& o) {
        .brief = "temperature; 0 is greedy",
        .text = "Temperature: logits are divided by X. 0 always takes the likeliest token. By default the "
                "temperature in generation_config.json, else 0.7.",
-       .set = [&o](std::string_view value) { o.temperature = parse_number(value, 0, unbounded); }},
+       .set = [&o](std::string_view value) { o.request.temp = parse_number(value, 0, unbounded); }},
       {.name = "top-k",
        .value = "K",
        .argument = Option::Argument::text,
@@ -172,7 +173,7 @@ std::vector<Option> sampling_options(RunOptions& o) {
        .text =
            "Choose among the K likeliest tokens; 0 is all. By default as in generation_config.json, else 0.",
        .in_brief = false,
-       .set = [&o](std::string_view value) { o.top_k = parse_count(value); }},
+       .set = [&o](std::string_view value) { o.request.top_k = parse_count(value); }},
       {.name = "top-p",
        .value = "P",
        .argument = Option::Argument::text,
@@ -181,7 +182,7 @@ std::vector<Option> sampling_options(RunOptions& o) {
        .text =
            "Choose among the likeliest tokens that together have the probability P; 1 is all. By default as "
            "in generation_config.json, else 0.95.",
-       .set = [&o](std::string_view value) { o.top_p = parse_number(value, 0, 1); }},
+       .set = [&o](std::string_view value) { o.request.top_p = parse_number(value, 0, 1); }},
       {.name = "min-p",
        .value = "P",
        .argument = Option::Argument::text,
@@ -190,7 +191,7 @@ std::vector<Option> sampling_options(RunOptions& o) {
        .text = "Drop tokens whose probability is below P times that of the likeliest. By default as in "
                "generation_config.json, else 0, which drops none.",
        .in_brief = false,
-       .set = [&o](std::string_view value) { o.min_p = parse_number(value, 0, 1); }},
+       .set = [&o](std::string_view value) { o.request.min_p = parse_number(value, 0, 1); }},
       {.name = "repeat-penalty",
        .value = "X",
        .argument = Option::Argument::text,
@@ -202,7 +203,8 @@ std::vector<Option> sampling_options(RunOptions& o) {
                "greedy "
                "choice as well.",
        .in_brief = false,
-       .set = [&o](std::string_view value) { o.repetition_penalty = parse_number(value, 1e-6, unbounded); }},
+       .set =
+           [&o](std::string_view value) { o.request.repeat_penalty = parse_number(value, 1e-6, unbounded); }},
       {.name = "seed",
        .value = "N",
        .argument = Option::Argument::text,
@@ -211,7 +213,7 @@ std::vector<Option> sampling_options(RunOptions& o) {
        .text =
            "Seed of the random choices. The same seed, model and instruction set give the same tokens, with "
            "any number of threads. By default a fresh one, which -v shows.",
-       .set = [&o](std::string_view value) { o.seed = parse_seed(value); }},
+       .set = [&o](std::string_view value) { o.request.seed = parse_seed(value); }},
       {.name = "greedy",
        .group = group,
        .brief = "always take the likeliest token",
@@ -219,7 +221,7 @@ std::vector<Option> sampling_options(RunOptions& o) {
            "Always take the likeliest token: the same as --temp 0. It is the default where "
            "generation_config.json says \"do_sample\": false, unless --temp, --top-k, --top-p or --min-p is "
            "given.",
-       .set = [&o](std::string_view) { o.greedy = true; }},
+       .set = [&o](std::string_view) { o.request.greedy = true; }},
   };
 }
 
@@ -242,11 +244,28 @@ std::vector<Option> output_options(RunOptions& o) {
            [&o](std::string_view value) {
              o.format = parse_choice<Format>(value, {{"text", Format::text}, {"jsonl", Format::jsonl}});
            }},
+      {.name = "output",
+       .letter = 'o',
+       .value = "FILE",
+       .argument = Option::Argument::file,
+       .group = group,
+       .brief = "write the output to FILE",
+       .text = "Write the output to FILE; - is standard output. The file appears when it is whole; with "
+               "--batch and "
+               "--samples it grows by whole lines.",
+       .set = [&o](std::string_view value) { o.output = value == "-" ? "/dev/stdout" : parse_path(value); }},
+      {.name = "force",
+       .group = group,
+       .brief = "overwrite the file of -o",
+       .text = "Overwrite the file of -o, if there is one.",
+       .in_brief = false,
+       .set = [&o](std::string_view) { o.force = true; }},
       {.name = "echo",
        .group = group,
        .brief = "repeat the prompt in front of the output",
        .text = "Repeat the prompt, as --dry-run shows it, in front of the output; with --logprobs its tokens "
                "too.",
+       .in_brief = false,
        .set = [&o](std::string_view) { o.echo = true; }},
       {.name = "logprobs",
        .value = "K",
@@ -258,7 +277,7 @@ std::vector<Option> output_options(RunOptions& o) {
            "before penalty, temperature and choice. In text format one line a token takes the place of the "
            "text: id, token, log-probability, then id and log-probability of the K likeliest, parted by "
            "tabs.",
-       .set = [&o](std::string_view value) { o.logprobs = parse_count(value); }},
+       .set = [&o](std::string_view value) { o.request.logprobs = parse_count(value); }},
       {.name = "think",
        .value = "WHAT",
        .argument = Option::Argument::text,
@@ -292,14 +311,72 @@ std::vector<Option> output_options(RunOptions& o) {
   };
 }
 
+std::vector<Option> batch_options(RunOptions& o) {
+  constexpr std::string_view group = "Many answers";
+  return {
+      {.name = "batch",
+       .value = "FILE",
+       .argument = Option::Argument::file,
+       .group = group,
+       .brief = "answer every line of a JSON lines file",
+       .text = "Answer every line of FILE, a JSON object each; - is standard input. Lines are decoded "
+               "together, and "
+               "results come as JSON lines in the order of the lines, as soon as those before are done. See "
+               "BATCHES "
+               "in baleen-run(1).",
+       .set = [&o](std::string_view value) { o.batch = parse_path(value); }},
+      {.name = "parallel",
+       .value = "B",
+       .argument = Option::Argument::text,
+       .group = group,
+       .brief = "answers that are decoded together at most",
+       .text =
+           "Decode B answers together, at most: a pass over the weights serves all of them. Each needs a KV "
+           "cache; fewer are decoded where memory does not hold as many. Results do not depend on B.",
+       .fallback = "8",
+       .in_brief = false,
+       .set = [&o](std::string_view value) { o.parallel = parse_positive(value, 4096); }},
+      {.name = "samples",
+       .value = "G",
+       .argument = Option::Argument::text,
+       .group = group,
+       .brief = "draw G answers to each prompt",
+       .text = "Draw G answers to each prompt, which is computed once: a JSON line each, with its number as "
+               "\"sample\". The n-th, from 0, is what the seed plus n gives.",
+       .in_brief = false,
+       .set = [&o](std::string_view value) { o.samples = parse_positive(value, 1U << 20U); }},
+      {.name = "reward",
+       .value = "CMD",
+       .argument = Option::Argument::text,
+       .group = group,
+       .brief = "judge each answer by what a shell command prints",
+       .text =
+           "Run CMD in a shell for each answer, with its JSON line on standard input, and take the number "
+           "that "
+           "it prints as \"reward\"; beside it comes \"advantage\", the reward less the mean of the prompt's "
+           "samples, by their standard deviation. A command that fails or prints no number makes it null, "
+           "with "
+           "an \"error\".",
+       .in_brief = false,
+       .set =
+           [&o](std::string_view value) {
+             if (value.empty()) throw UsageError("the command is empty");
+             o.reward = value;
+           }},
+      {.name = "resume",
+       .group = group,
+       .brief = "go on with an interrupted batch, behind the results in -o",
+       .text = "Go on with an interrupted batch: lines whose results the file of -o holds are not answered "
+               "again, "
+               "and the others follow. The ids in the file must be those of the batch.",
+       .in_brief = false,
+       .set = [&o](std::string_view) { o.resume = true; }},
+  };
+}
+
 // What users of later versions know: named here so that asking for it is answered plainly, never ignored.
 std::vector<Option> unavailable_options() {
   return not_in_this_version({
-      {.name = "batch", .value = "FILE"},
-      {.name = "parallel", .value = "B"},
-      {.name = "output", .letter = 'o', .value = "FILE"},
-      {.name = "resume"},
-      {.name = "force"},
       {.name = "memory", .value = "SIZE", .env = "BALEEN_MEMORY"},
       {.name = "route-log", .value = "FILE"},
   });
@@ -335,7 +412,7 @@ Command run_definition(RunOptions& target) {
   };
   for (auto&& group :
        {input_options(target), length_options(target), sampling_options(target), output_options(target),
-        machine_options(target), message_options(target), unavailable_options()}) {
+        batch_options(target), machine_options(target), message_options(target), unavailable_options()}) {
     command.options.insert(command.options.end(), group.begin(), group.end());
   }
   return command;

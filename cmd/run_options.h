@@ -9,6 +9,7 @@
 
 #include "cmd/command.h"
 #include "cmd/common_options.h"
+#include "runtime/request.h"
 
 namespace baleen::cmd {
 
@@ -21,30 +22,30 @@ struct RunOptions : CommonOptions {
   std::optional<std::string> messages;     // a file
   std::vector<std::string> template_vars;  // "K=JSON", each checked
 
-  std::optional<std::size_t> max_new_tokens = 256;  // none: until the end token or the context is full
-  std::vector<std::string> stop;
-  bool ignore_eos = false;
-  std::optional<std::size_t> think_budget;
-
-  std::optional<double> temperature;
-  std::optional<std::size_t> top_k;
-  std::optional<double> top_p;
-  std::optional<double> min_p;
-  std::optional<double> repetition_penalty;
-  std::optional<std::uint64_t> seed;
-  bool greedy = false;
+  RequestOptions request;
 
   enum class Format { text, jsonl };
-  Format format = Format::text;
+  std::optional<Format> format;
   enum class Think { keep, drop, on_stderr };
   Think think = Think::keep;
   bool echo = false;
-  std::optional<std::size_t> logprobs;
   bool dry_run = false;
   bool inspect = false;
   bool json = false;
 
   std::optional<std::size_t> context;
+
+  std::optional<std::string> batch;  // a file
+  std::optional<std::size_t> parallel;
+  std::size_t samples = 0;  // 0: one answer, without a number
+  std::optional<std::string> reward;
+  std::optional<std::string> output;  // a file
+  bool resume = false;
+  bool force = false;
+
+  // More than one answer may come: they are JSON lines.
+  bool many() const { return batch || samples > 0; }
+  bool jsonl() const { return format ? *format == Format::jsonl : many(); }
 };
 
 // The definition of `baleen run`; its options set the fields of `target`, which must outlive it.

@@ -27,7 +27,7 @@ struct TokenInput {
   std::uint32_t position = 0;
   kernels::Path path = kernels::Path::batch;  // batch or stream
   bool wants_logits = false;
-  std::uint32_t request = 0;  // the caller's number for the sequence; observers see it
+  std::uint64_t request = 0;  // the caller's number for the sequence; observers see it
 };
 
 // Looks at what a pass computes, for tests, route logs and statistics; costs nothing when absent.

@@ -17,20 +17,20 @@ class Progress {
   };
   using Write = std::function<void(std::string_view)>;
 
-  // "prefill", 8192, "tokens"
+  // "prefill", 8192, "tokens"; a total of 0 is not known.
   Progress(Mode mode, std::string work, std::uint64_t total, std::string unit, Write write);
   ~Progress() { erase(); }
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
   Mode mode() const { return mode_; }
-  // `done` of the total after `seconds` of work.
-  void update(std::uint64_t done, double seconds);
+  // `done` of the total after `seconds` of work; `more` is shown behind that.
+  void update(std::uint64_t done, double seconds, std::string_view more = {});
   // Takes the line off the terminal.
   void erase();
 
  private:
-  std::string line(std::uint64_t done, double seconds) const;
+  std::string line(std::uint64_t done, double seconds, std::string_view more) const;
 
   Mode mode_;
   std::string work_;

@@ -133,6 +133,10 @@ std::pair<std::string, Json> parse_template_var(std::string_view assignment) {
   }
 }
 
+bool begins_with_system(const Conversation& conversation) {
+  return !conversation.messages.empty() && conversation.messages.front().at("role") == "system";
+}
+
 RenderedConversation render_conversation(const Conversation& conversation,
                                          const ChatTemplate& chat_template,
                                          const std::map<std::string, std::string>& named_tokens) {

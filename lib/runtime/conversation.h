@@ -31,6 +31,8 @@ Conversation parse_conversation(std::string_view json, const std::string& file);
 // from the conversation itself.
 std::pair<std::string, nlohmann::ordered_json> parse_template_var(std::string_view assignment);
 
+bool begins_with_system(const Conversation& conversation);
+
 struct RenderedConversation {
   std::string text;
   bool inside_thinking = false;  // the answer begins inside <think>

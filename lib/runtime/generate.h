@@ -64,6 +64,7 @@ class Generation {
              std::size_t vocab_size, std::size_t context, GenerateEvents events);
 
   const std::vector<TokenId>& prompt() const { return prompt_; }
+  const GenerateOptions& options() const { return options_; }
   std::size_t most_tokens() const { return prompt_.size() + room_; }  // prompt and new ones together
   Session::Want prompt_want() const;  // the logits of the prompt that are needed
 

@@ -51,4 +51,17 @@ SamplingOptions choose_sampling(const RequestOptions& options, const GenerationC
   return sampling;
 }
 
+GenerateOptions generate_options(const RequestOptions& options, const GenerationConfig& defaults,
+                                 const std::vector<TokenId>& end_tokens, std::uint64_t fresh_seed) {
+  GenerateOptions generate;
+  const std::int64_t n = options.n.value_or(default_new_tokens);
+  if (n >= 0) generate.max_new_tokens = static_cast<std::size_t>(n);
+  if (!options.ignore_eos.value_or(false)) generate.end_tokens = end_tokens;
+  generate.stop = options.stop.value_or(std::vector<std::string>());
+  generate.think_budget = options.think_budget;
+  generate.logprobs = options.logprobs;
+  generate.sampling = choose_sampling(options, defaults, fresh_seed);
+  return generate;
+}
+
 }  // namespace baleen

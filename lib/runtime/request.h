@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "checkpoint/generation_config.h"
+#include "runtime/generate.h"
 #include "runtime/sampler.h"
 
 namespace baleen {
@@ -44,5 +45,13 @@ RequestOptions over(const RequestOptions& base, const RequestOptions& line);
 // `fresh_seed` is the seed if none is asked for.
 SamplingOptions choose_sampling(const RequestOptions& options, const GenerationConfig& defaults,
                                 std::uint64_t fresh_seed);
+
+// New tokens at most, if nothing is said about them.
+inline constexpr std::int64_t default_new_tokens = 256;
+
+// All that a generation needs to know but what its prompt decides. `end_tokens`: the model's. `fresh_seed` as
+// above.
+GenerateOptions generate_options(const RequestOptions& options, const GenerationConfig& defaults,
+                                 const std::vector<TokenId>& end_tokens, std::uint64_t fresh_seed);
 
 }  // namespace baleen

@@ -32,7 +32,7 @@ Scheduler::Scheduler(const Model& model, ThreadPool& pool, const SchedulerOption
       layout_(model.config(), options.kv_format),
       forward_(model, pool, *options.kernels, options.cancel) {}
 
-void Scheduler::add(Generation& generation, std::uint32_t request) {
+void Scheduler::add(Generation& generation, std::uint64_t request) {
   queue_.emplace_back(&generation, request);
 }
 
@@ -214,7 +214,7 @@ std::vector<Finished> Scheduler::take_finished() {
     }
     GenerateTimes& times = sequence->times;
     (sequence->prompt_done ? times.decode_seconds : times.prefill_seconds) = seconds_since(sequence->since);
-    finished.push_back({sequence->generation, times, sequence->error});
+    finished.push_back({sequence->generation, sequence->request, times, sequence->error});
     keep(*sequence);
     sequence = running_.erase(sequence);
   }

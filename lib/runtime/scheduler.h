@@ -49,6 +49,7 @@ struct GenerateTimes {
 // A generation that has come to its end, or could not: then `error` is what was thrown.
 struct Finished {
   Generation* generation = nullptr;
+  std::uint64_t request = 0;  // as it was added
   GenerateTimes times;
   std::exception_ptr error;
 };
@@ -59,7 +60,7 @@ class Scheduler {
 
   // Puts a generation at the end of the queue; it must live until step() returns it. `request` is its number
   // for observers.
-  void add(Generation& generation, std::uint32_t request = 0);
+  void add(Generation& generation, std::uint64_t request = 0);
   // Nobody waits in the queue, and there is room for one more sequence.
   bool wants_more() const { return queue_.empty() && running_.size() < options_.parallel; }
   bool idle() const { return queue_.empty() && running_.empty(); }
@@ -74,7 +75,7 @@ class Scheduler {
  private:
   struct Sequence {
     Generation* generation;
-    std::uint32_t request;
+    std::uint64_t request;
     Clock::time_point since;            // it joined, or its prompt was through
     std::optional<KvCache> cache = {};  // none until it starts
     bool prompt_done = false;
@@ -108,7 +109,7 @@ class Scheduler {
   SchedulerOptions options_;
   KvLayout layout_;
   Forward forward_;
-  std::deque<std::pair<Generation*, std::uint32_t>> queue_;
+  std::deque<std::pair<Generation*, std::uint64_t>> queue_;
   std::deque<Sequence> running_;    // in the order in which they joined
   std::vector<Kept> kept_;          // the one used last is at the end
   std::vector<TokenInput> tokens_;  // of the pass

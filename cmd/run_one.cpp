@@ -1,0 +1,173 @@
+// One prompt, streamed as it is answered.
+#include <algorithm>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "clock.h"
+#include "cmd/output.h"
+#include "cmd/printer.h"
+#include "cmd/prompt.h"
+#include "cmd/rounded_head.h"
+#include "cmd/run_setup.h"
+#include "cmd/signals.h"
+#include "error.h"
+#include "report/memory.h"
+#include "report/output_file.h"
+#include "report/progress.h"
+#include "report/units.h"
+#include "runtime/request.h"
+#include "runtime/scheduler.h"
+#include "runtime/thread_pool.h"
+
+namespace baleen::cmd {
+namespace {
+
+// Once everything is read and checked.
+struct Job {
+  const RunSetup& setup;
+  const Prompt& prompt;
+  GenerateOptions generate;
+};
+
+// The tokens that the KV cache must have room for.
+std::size_t tokens_needed(const Job& job) {
+  const std::size_t room = job.setup.context - job.prompt.ids.size();
+  return job.prompt.ids.size() + std::min(room, job.generate.max_new_tokens.value_or(room));
+}
+
+void check_memory(const Job& job) {
+  const std::optional<MemoryState> memory = memory_state();
+  if (!memory) return;
+  // With -n -1 the context is room, not a need: only the prompt must fit for certain.
+  const bool open_ended = !job.generate.max_new_tokens;
+  const std::size_t tokens = open_ended ? job.prompt.ids.size() : tokens_needed(job);
+  const std::uint64_t kv_bytes = job.setup.kv_bytes(tokens);
+  if (kv_bytes > memory->available) {
+    throw Error("the KV cache of " + std::to_string(tokens) + " tokens takes " + format_bytes(kv_bytes) +
+                ", this machine has " + format_bytes(memory->available) +
+                " available\na smaller -n or --ctx, or --kv-type int8, takes less");
+  }
+  const std::uint64_t most = job.setup.kv_bytes(tokens_needed(job));
+  if (most > memory->available && !job.setup.options.quiet) {
+    write_message("baleen run: a KV cache for the whole context would take " + format_bytes(most) +
+                  " of the " + format_bytes(memory->available) + " available: a smaller --ctx bounds it\n");
+  }
+  job.setup.warn_of_weights(*memory);
+}
+
+void describe_times(const Job& job, const GenerateTimes& times) {
+  const auto phase = [](const std::string& name, std::size_t tokens, double seconds) {
+    std::string text =
+        ", " + name + " " + format_seconds(seconds) + " (" + std::to_string(tokens) + " tokens";
+    if (tokens > 0 && seconds > 0)
+      text += ", " + format_fixed(static_cast<double>(tokens) / seconds, 1) + " tokens/s";
+    return text + ")";
+  };
+  write_message("time      load " + format_seconds(job.setup.load_seconds) + ", tokenize " +
+                format_seconds(job.prompt.tokenize_seconds) +
+                phase("prefill", times.prefilled_tokens, times.prefill_seconds) +
+                phase("decode", times.decoded_tokens, times.decode_seconds) + "\n");
+}
+
+// Lines of the prompt's log-probabilities on the same terminal would be written over.
+Progress::Mode prefill_progress_mode(const RunOptions& options) {
+  const bool shares_terminal = options.echo && options.request.logprobs && is_terminal(1);
+  return shares_terminal ? Progress::Mode::off : progress_mode(options);
+}
+
+// Moves the progress of the prompt layer by layer: a chunk of it may take minutes.
+class PrefillProgress {
+ public:
+  PrefillProgress(Progress& progress, std::size_t total, const Config& config)
+      : progress_(progress), total_(total) {
+    observer_.hidden = [this, &config](std::size_t layer, std::span<const float> hidden) {
+      // The rows of logits, and what is generated, are no progress.
+      if (layer >= config.num_hidden_layers || done_ == total_) return;
+      const std::size_t tokens = hidden.size() / config.hidden_size;
+      progress_.update(done_ + tokens * layer / config.num_hidden_layers, seconds_since(start_));
+    };
+  }
+  PrefillProgress(const PrefillProgress&) = delete;
+  PrefillProgress& operator=(const PrefillProgress&) = delete;
+
+  const Observer* observer() const { return progress_.mode() == Progress::Mode::off ? nullptr : &observer_; }
+  std::function<void(std::size_t)> on_chunk() {
+    return [this](std::size_t done) {
+      if (done == done_) return;  // the prompt is through
+      done_ = done;
+      progress_.update(done, seconds_since(start_));
+    };
+  }
+
+ private:
+  Progress& progress_;
+  std::size_t total_;
+  Observer observer_;
+  std::size_t done_ = 0;
+  Clock::time_point start_ = Clock::now();
+};
+
+void generate_and_print(const Job& job, Scheduler& scheduler, const Write& write) {
+  const RunSetup& setup = job.setup;
+  const std::unique_ptr<Printer> printer = make_printer(setup.options, job.prompt, setup.tokenizer, write);
+  Progress progress(prefill_progress_mode(setup.options), "prefill", job.prompt.ids.size(), "tokens",
+                    write_message);
+  Generation generation(job.prompt.ids, job.generate, setup.tokenizer, setup.model.config().vocab_size,
+                        setup.context,
+                        {.token =
+                             [&](const Step& step) {
+                               if (!step.of_prompt) progress.erase();
+                               printer->token(step);
+                             },
+                         .text = [&](std::string_view text) { printer->text(text); }});
+  PrefillProgress prefill(progress, job.prompt.ids.size(), setup.model.config());
+  const GenerateTimes times = generate(scheduler, generation, prefill.on_chunk(), prefill.observer());
+  progress.erase();
+  printer->end(generation, times);
+  if (setup.options.verbose) describe_times(job, times);
+}
+
+}  // namespace
+
+int run_one(const RunSetup& setup) {
+  const RunOptions& options = setup.options;
+  std::optional<NewFile> file;
+  if (options.output) file.emplace(*options.output, options.force);
+  const Prompt prompt = make_prompt(options, setup.maker);
+  check_prompt(prompt.ids, setup.model.config().vocab_size, setup.context);
+  Job job{.setup = setup,
+          .prompt = prompt,
+          .generate = generate_options(options.request, setup.defaults, setup.end_tokens, setup.seed)};
+  job.generate.inside_thinking = prompt.inside_thinking;
+  job.generate.prompt_logprobs = options.echo;
+  ThreadPool pool(options.threads.value_or(default_thread_count()));
+  check_memory(job);
+  if (options.verbose) {
+    setup.describe(
+        pool,
+        std::to_string(tokens_needed(job)) + " tokens, " + format_bytes(setup.kv_bytes(tokens_needed(job))),
+        prompt.template_file.empty() ? "" : "template  " + prompt.template_file + "\n");
+  }
+  round_head_if_asked(options, setup.model, pool, setup.kernels);
+  int signal = 0;
+  {
+    const SignalFlag flag;
+    Scheduler scheduler(
+        setup.model, pool,
+        {.kv_format = options.kv_format, .kernels = &setup.kernels, .cancel = SignalFlag::cancel()});
+    generate_and_print(job, scheduler,
+                       file ? Write([&](std::string_view text) { file->write(text); }) : write_output);
+    signal = SignalFlag::signal();
+  }
+  if (signal != 0) {
+    file.reset();  // what is half an answer does not appear
+    raise_again(signal);
+  }
+  if (file) file->commit();
+  return 0;
+}
+
+}  // namespace baleen::cmd

@@ -1,0 +1,26 @@
+# -o: the output in a file, which appears when it is whole.
+run() { baleen run -m $MODEL --isa scalar --greedy -n 4 "$@"; }
+run hello >shown
+run -o text hello
+cmp text shown && echo 'as on standard output'
+try run -o text hello
+run -o text --force -n 2 hello
+run -n 2 hello | cmp - text && echo overwritten
+run -o ids --ids '3 4 5'
+run --ids '3 4 5' | cmp - ids && echo 'ids: the same'
+run -o answer.jsonl --format jsonl hello
+jq -c '.ids' answer.jsonl
+run -o - hello | cmp - shown && echo '-: standard output'
+run -o /dev/stdout hello | cmp - shown && echo '/dev/stdout'
+try run -o nowhere/text hello
+try run -o . hello
+try run -o /dev/full hello
+try run --force hello
+# Half an answer does not appear.
+begin() { exec "$PROGRAM" run -m $MODEL --isa scalar -t 1 "$@"; }
+begin -o half -n -1 --ignore-eos --temp 1 hello &
+until ls .half.* >temporary 2>&1; do :; done
+kill -TERM $!
+wait $!
+echo "status $?"
+ls -A
