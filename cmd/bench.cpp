@@ -21,7 +21,6 @@
 #include "cmd/bench_report.h"
 #include "cmd/commands.h"
 #include "cmd/kernel_choice.h"
-#include "cmd/kv_formats.h"
 #include "cmd/model_folder.h"
 #include "cmd/output.h"
 #include "cmd/parse.h"
@@ -32,6 +31,7 @@
 #include "report/memory.h"
 #include "report/progress.h"
 #include "report/units.h"
+#include "runtime/kv_formats.h"
 #include "runtime/thread_pool.h"
 #include "tokenizer/tokenizer.h"
 

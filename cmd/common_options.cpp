@@ -4,10 +4,10 @@
 
 #include "cmd/commands.h"
 #include "cmd/help.h"
-#include "cmd/kv_formats.h"
 #include "cmd/model_folder.h"
 #include "cmd/output.h"
 #include "report/units.h"
+#include "runtime/kv_formats.h"
 
 namespace baleen::cmd {
 

@@ -5,11 +5,11 @@
 #include <string>
 #include <utility>
 
-#include "cmd/kv_formats.h"
 #include "cmd/output.h"
 #include "report/memory.h"
 #include "report/table.h"
 #include "report/units.h"
+#include "runtime/kv_formats.h"
 
 namespace baleen::cmd {
 namespace {

@@ -1,10 +1,10 @@
 #include "cmd/run_setup.h"
 
 #include "cmd/kernel_choice.h"
-#include "cmd/kv_formats.h"
 #include "cmd/output.h"
 #include "report/memory.h"
 #include "report/units.h"
+#include "runtime/kv_formats.h"
 #include "runtime/request.h"
 
 namespace baleen::cmd {

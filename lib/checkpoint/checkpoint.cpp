@@ -249,5 +249,8 @@ std::uint64_t Checkpoint::bytes() const {
 std::size_t Checkpoint::files() const {
   return state_->files.size();
 }
+WeightFile Checkpoint::file(std::size_t index) const {
+  return {state_->file_names[index], state_->files[index].bytes()};
+}
 
 }  // namespace baleen

@@ -53,6 +53,12 @@ struct Tensor {
   std::uint64_t bytes = 0;
 };
 
+// A file of weights, whole, as it is mapped.
+struct WeightFile {
+  std::string_view name;  // without folder
+  std::span<const std::byte> bytes;
+};
+
 class Checkpoint {
  public:
   // Opens model.safetensors, or all files that model.safetensors.index.json names, in `dir`. Reads headers
@@ -77,6 +83,7 @@ class Checkpoint {
   std::span<const Tensor> tensors() const;          // in the order of files and offsets
   std::uint64_t bytes() const;                      // of all tensors
   std::size_t files() const;
+  WeightFile file(std::size_t index) const;  // in the order of their names
 
  private:
   struct State;

@@ -42,6 +42,19 @@ std::size_t Scheduler::prefilled(const Generation& generation) const {
   return 0;
 }
 
+KvCache Scheduler::new_cache(const Generation& generation) const {
+  return {layout_, model_.config().num_hidden_layers, cache_tokens(generation)};
+}
+
+const KvCache* Scheduler::prompt_rows(const Generation& generation) const {
+  const std::vector<TokenId>& prompt = generation.prompt();
+  for (const Sequence& sequence : running_)
+    if (sequence.generation == &generation && sequence.prompt_done) return &*sequence.cache;
+  for (const Kept& kept : kept_)
+    if (common_prefix(prompt, kept.ids) == prompt.size()) return &kept.cache;
+  return nullptr;
+}
+
 std::vector<Finished> Scheduler::step(const Observer* observer) {
   admit();
   for (Sequence& sequence : running_)
@@ -114,17 +127,17 @@ void Scheduler::start(Sequence& sequence) {
   for (auto k = kept_.begin(); k != kept_.end(); ++k)
     if (consider(common_prefix(wanted, k->ids), k->cache)) kept = k;
 
-  const std::size_t context = cache_tokens(*sequence.generation);
   // Not for a few tokens: somebody may yet want the rest of it.
-  if (kept != kept_.end() && kept->cache.context() >= context && 2 * shared >= kept->ids.size()) {
+  if (kept != kept_.end() && kept->cache.context() >= cache_tokens(*sequence.generation) &&
+      2 * shared >= kept->ids.size()) {
     sequence.cache = std::move(kept->cache);
     kept_.erase(kept);
   } else {
-    const std::size_t layers = model_.config().num_hidden_layers;
-    sequence.cache.emplace(layout_, layers, context);
+    sequence.cache = new_cache(*sequence.generation);
     if (source) {
-      pool_.parallel_for(
-          layers, [&](std::size_t layer, std::size_t) { sequence.cache->copy_rows(*source, layer, shared); });
+      pool_.parallel_for(model_.config().num_hidden_layers, [&](std::size_t layer, std::size_t) {
+        sequence.cache->copy_rows(*source, layer, shared);
+      });
     }
     if (kept != kept_.end()) std::rotate(kept, kept + 1, kept_.end());
   }
@@ -221,15 +234,22 @@ std::vector<Finished> Scheduler::take_finished() {
   return finished;
 }
 
-// Keeps the cache for its prompt, unless another serves as well.
+// Keeps the cache for its prompt.
 void Scheduler::keep(Sequence& sequence) {
-  if (!sequence.cache || options_.kept == 0) return;
-  const auto ids = std::span(sequence.prompt()).first(std::min(sequence.length(), sequence.prompt().size()));
+  if (!sequence.cache) return;
+  std::vector<TokenId> ids = sequence.prompt();
+  ids.resize(std::min(sequence.length(), ids.size()));
+  keep(std::move(ids), std::move(*sequence.cache));
+}
+
+// Unless another serves as well.
+void Scheduler::keep(std::vector<TokenId> ids, KvCache cache) {
+  if (options_.kept == 0) return;
   const auto serves = [&](const Kept& kept) { return common_prefix(ids, kept.ids) == ids.size(); };
   if (std::any_of(kept_.begin(), kept_.end(), serves)) return;
   std::erase_if(kept_, [&](const Kept& kept) { return common_prefix(ids, kept.ids) == kept.ids.size(); });
   if (kept_.size() == options_.kept) kept_.erase(kept_.begin());
-  kept_.push_back({{ids.begin(), ids.end()}, std::move(*sequence.cache)});
+  kept_.push_back({std::move(ids), std::move(cache)});
 }
 
 GenerateTimes generate(Scheduler& scheduler, Generation& generation,

@@ -72,6 +72,15 @@ class Scheduler {
   // Tokens of the prompt that are in the KV cache by now.
   std::size_t prefilled(const Generation& generation) const;
 
+  // An empty cache with room for all that the generation may come to.
+  KvCache new_cache(const Generation& generation) const;
+  // Takes rows that were computed elsewhere, for prompts that begin with `ids`: as many as cache.length(),
+  // all by Path::batch, of a cache of the model's layout.
+  void keep(std::vector<TokenId> ids, KvCache cache);
+  // A cache that begins with the rows of the generation's whole prompt, running or just finished; nullptr if
+  // there is none. Valid until the next step().
+  const KvCache* prompt_rows(const Generation& generation) const;
+
  private:
   struct Sequence {
     Generation* generation;

@@ -232,3 +232,39 @@ TEST_CASE("the cancel flag ends those that run and those that wait") {
   CHECK(scheduler.idle());
   for (const auto& generation : generations) CHECK(generation->finish_reason() == FinishReason::cancelled);
 }
+
+TEST_CASE("rows that were computed elsewhere are taken for a prompt's beginning") {
+  const Model model = tiny_model("qwen3_moe");
+  std::mt19937 random(9);
+  Request request;
+  request.prompt = random_ids(random, 80, model.config().vocab_size);
+  request.options.max_new_tokens = 5;
+  request.options.sampling.temperature = 0;
+  ThreadPool pool(2);
+  const auto generation = [&](std::size_t prompt_tokens) {
+    std::vector<TokenId> prompt = request.prompt;
+    prompt.resize(prompt_tokens);
+    return Generation(prompt, request.options, nullptr, model.config().vocab_size, 400, {[](auto&) {}, {}});
+  };
+  Scheduler first(model, pool, options_for(scalar(), 1));
+  Generation whole = generation(80);
+  CHECK(first.prompt_rows(whole) == nullptr);
+  generate(first, whole);
+  REQUIRE(first.prompt_rows(whole) != nullptr);
+  Generation beginning = generation(50);
+  CHECK(first.prompt_rows(beginning) == first.prompt_rows(whole));
+  Generation longer = generation(81);
+  CHECK(first.prompt_rows(longer) == nullptr);
+
+  Scheduler second(model, pool, options_for(scalar(), 1));
+  Generation again = generation(80);
+  KvCache rows = second.new_cache(again);
+  for (std::size_t layer = 0; layer < model.config().num_hidden_layers; ++layer)
+    rows.copy_rows(*first.prompt_rows(whole), layer, 60);
+  rows.set_length(60);
+  second.keep({request.prompt.begin(), request.prompt.begin() + 60}, std::move(rows));
+  const GenerateTimes times = generate(second, again);
+  CHECK(times.shared_tokens == 60);
+  CHECK(times.prefilled_tokens == 20);
+  CHECK(again.ids() == whole.ids());
+}

@@ -7,7 +7,7 @@
 
 #include "kernels/kernels.h"
 
-namespace baleen::cmd {
+namespace baleen {
 
 inline constexpr std::array<std::pair<std::string_view, kernels::KvFormat>, 3> kv_formats = {
     {{"bf16", kernels::KvFormat::bf16}, {"f32", kernels::KvFormat::f32}, {"int8", kernels::KvFormat::int8}}};
@@ -19,4 +19,4 @@ constexpr std::string_view kv_format_name(kernels::KvFormat format) {
   return {};
 }
 
-}  // namespace baleen::cmd
+}  // namespace baleen
