@@ -44,6 +44,11 @@ void check_many(const RunOptions& options) {
     throw UsageError(
         "many answers are JSON lines: --format text is for one\njq -r .text takes the texts out");
   if (options.dry_run) throw UsageError("--dry-run shows one prompt, not those of --batch or --samples");
+  if (options.prompt_cache) {
+    throw UsageError(
+        "--prompt-cache is for one answer; those of --batch and --samples share the beginnings of their "
+        "prompts by themselves");
+  }
   if (!options.batch) return;
   const char* const other = options.prompt     ? "a PROMPT"
                             : options.file     ? "-f"
@@ -65,6 +70,11 @@ void check_combinations(const RunOptions& options) {
     throw UsageError(std::string("--think concerns text, ") +
                      (options.request.logprobs ? "--logprobs" : "--ids") +
                      " prints every token\n--format jsonl has both, and the thinking apart");
+  }
+  if (options.prompt_cache && options.echo && options.request.logprobs) {
+    throw UsageError(
+        "--echo --logprobs needs every token of the prompt computed; there is nothing for "
+        "--prompt-cache to save");
   }
   check_chat_options(options);
   check_many(options);

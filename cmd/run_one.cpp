@@ -6,18 +6,23 @@
 #include <span>
 #include <string>
 
+#include "checkpoint/checksum.h"
+#include "checkpoint/fingerprint.h"
 #include "clock.h"
+#include "cmd/kernel_choice.h"
 #include "cmd/output.h"
 #include "cmd/printer.h"
 #include "cmd/prompt.h"
 #include "cmd/rounded_head.h"
 #include "cmd/run_setup.h"
+#include "cmd/saved_prompt.h"
 #include "cmd/signals.h"
 #include "error.h"
 #include "report/memory.h"
 #include "report/output_file.h"
 #include "report/progress.h"
 #include "report/units.h"
+#include "runtime/prompt_cache.h"
 #include "runtime/request.h"
 #include "runtime/scheduler.h"
 #include "runtime/thread_pool.h"
@@ -110,11 +115,30 @@ class PrefillProgress {
   Clock::time_point start_ = Clock::now();
 };
 
-void generate_and_print(const Job& job, Scheduler& scheduler, const Write& write) {
+std::optional<SavedPrompt> open_saved_prompt(const Job& job) {
+  const RunOptions& options = job.setup.options;
+  if (!options.prompt_cache) return {};
+  SavedPrompt::check_place(*options.prompt_cache);
+  const Model& model = job.setup.model;
+  const std::string fingerprint = to_hex(model_fingerprint(job.setup.folder, model.checkpoint()));
+  SavedPrompt saved(*options.prompt_cache,
+                    kv_origin(fingerprint, describe_kernels(job.setup.kernels),
+                              KvLayout(model.config(), options.kv_format), model.config().num_hidden_layers),
+                    job.prompt.ids);
+  if (options.verbose) {
+    write_message("cache     " + *options.prompt_cache + ": " + std::to_string(saved.reused()) + " of the " +
+                  std::to_string(job.prompt.ids.size()) + " tokens of the prompt\n");
+  }
+  return saved;
+}
+
+// `saved` may be nullptr.
+void generate_and_print(const Job& job, Scheduler& scheduler, SavedPrompt* saved, const Write& write) {
   const RunSetup& setup = job.setup;
   const std::unique_ptr<Printer> printer = make_printer(setup.options, job.prompt, setup.tokenizer, write);
-  Progress progress(prefill_progress_mode(setup.options), "prefill", job.prompt.ids.size(), "tokens",
-                    write_message);
+  const std::size_t reused = saved ? saved->reused() : 0;
+  const std::size_t to_prefill = job.prompt.ids.size() - reused;
+  Progress progress(prefill_progress_mode(setup.options), "prefill", to_prefill, "tokens", write_message);
   Generation generation(job.prompt.ids, job.generate, setup.tokenizer, setup.model.config().vocab_size,
                         setup.context,
                         {.token =
@@ -123,9 +147,19 @@ void generate_and_print(const Job& job, Scheduler& scheduler, const Write& write
                                printer->token(step);
                              },
                          .text = [&](std::string_view text) { printer->text(text); }});
-  PrefillProgress prefill(progress, job.prompt.ids.size(), setup.model.config());
-  const GenerateTimes times = generate(scheduler, generation, prefill.on_chunk(), prefill.observer());
+  PrefillProgress prefill(progress, to_prefill, setup.model.config());
+  const auto on_chunk = prefill.on_chunk();
+  if (saved) saved->give_to(scheduler, generation);
+  GenerateTimes times = generate(
+      scheduler, generation,
+      [&](std::size_t done) {
+        on_chunk(std::max(done, reused) - reused);
+        if (saved) saved->save_from(scheduler, generation);
+      },
+      prefill.observer());
   progress.erase();
+  const double save_seconds = saved ? saved->save_seconds().value_or(0) : 0;
+  times.decode_seconds = std::max(0.0, times.decode_seconds - save_seconds);  // no work of the model's
   printer->end(generation, times);
   if (setup.options.verbose) describe_times(job, times);
 }
@@ -151,6 +185,7 @@ int run_one(const RunSetup& setup) {
         std::to_string(tokens_needed(job)) + " tokens, " + format_bytes(setup.kv_bytes(tokens_needed(job))),
         prompt.template_file.empty() ? "" : "template  " + prompt.template_file + "\n");
   }
+  std::optional<SavedPrompt> saved = open_saved_prompt(job);
   round_head_if_asked(options, setup.model, pool, setup.kernels);
   int signal = 0;
   {
@@ -158,7 +193,7 @@ int run_one(const RunSetup& setup) {
     Scheduler scheduler(
         setup.model, pool,
         {.kv_format = options.kv_format, .kernels = &setup.kernels, .cancel = SignalFlag::cancel()});
-    generate_and_print(job, scheduler,
+    generate_and_print(job, scheduler, saved ? &*saved : nullptr,
                        file ? Write([&](std::string_view text) { file->write(text); }) : write_output);
     signal = SignalFlag::signal();
   }
@@ -167,6 +202,7 @@ int run_one(const RunSetup& setup) {
     raise_again(signal);
   }
   if (file) file->commit();
+  if (saved) saved->finish(options.verbose);
   return 0;
 }
 

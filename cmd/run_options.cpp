@@ -79,6 +79,16 @@ std::vector<Option> input_options(RunOptions& o) {
            "The prompt is token ids in decimal, separated by white space, and nothing is added to them; in "
            "text format the output is token ids too, separated by single spaces.",
        .set = [&o](std::string_view) { o.ids = true; }},
+      {.name = "prompt-cache",
+       .value = "FILE",
+       .argument = Option::Argument::file,
+       .group = group,
+       .brief = "keep what the model computed of the prompt in FILE",
+       .text =
+           "Keep what the model computed of the prompt, its keys and values, in FILE, for the next prompt "
+           "that begins with the same tokens. See PROMPT CACHE in baleen-run(1). Does not go with --echo "
+           "--logprobs, for which every token of the prompt has to be computed.",
+       .set = [&o](std::string_view value) { o.prompt_cache = parse_path(value); }},
       {.name = "dry-run",
        .group = group,
        .brief = "print the prompt as the model would get it, and stop",
@@ -398,6 +408,8 @@ Command run_definition(RunOptions& target) {
                     "baleen run --think drop 'What is 347 + 589?'"},
                    {"Continue a text, always with the likeliest token:",
                     "baleen run --raw --greedy -n 32 'Once upon a time'"},
+                   {"Ask many questions about one text, which the model reads once:",
+                    "baleen run --raw -f prompt.txt --prompt-cache prompt.kv 'And who was there?'"},
                    {"What the model makes of each token of a file:",
                     "baleen run --raw -f prompt.txt -n 0 --echo --logprobs 3"}},
       .options = {},

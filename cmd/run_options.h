@@ -34,6 +34,7 @@ struct RunOptions : CommonOptions {
   bool json = false;
 
   std::optional<std::size_t> context;
+  std::optional<std::string> prompt_cache;  // a file
 
   std::optional<std::string> batch;  // a file
   std::optional<std::size_t> parallel;
