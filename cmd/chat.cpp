@@ -13,10 +13,6 @@ using Json = nlohmann::ordered_json;
 
 constexpr std::size_t largest_conversation = std::size_t{64} << 20U;
 
-Conversation read_messages(const std::string& name) {
-  return parse_conversation(read_input(name, largest_conversation), name == "-" ? "standard input" : name);
-}
-
 }  // namespace
 
 std::string chat_option(const RunOptions& options) {
@@ -36,6 +32,17 @@ void check_chat_options(const RunOptions& options) {
   }
 }
 
+Conversation read_messages(const std::string& file) {
+  return parse_conversation(read_input(file, largest_conversation), file == "-" ? "standard input" : file);
+}
+
+void set_template_vars(const RunOptions& options, Conversation& conversation) {
+  for (const std::string& assignment : options.template_vars) {
+    auto [name, value] = parse_template_var(assignment);
+    conversation.template_vars[name] = std::move(value);
+  }
+}
+
 Conversation begin_conversation(const RunOptions& options) {
   Conversation conversation = options.messages ? read_messages(*options.messages) : Conversation();
   Json& messages = conversation.messages;
@@ -48,10 +55,7 @@ Conversation begin_conversation(const RunOptions& options) {
     }
     messages.insert(messages.begin(), Json{{"role", "system"}, {"content", *options.system}});
   }
-  for (const std::string& assignment : options.template_vars) {
-    auto [name, value] = parse_template_var(assignment);
-    conversation.template_vars[name] = std::move(value);
-  }
+  set_template_vars(options, conversation);
   return conversation;
 }
 

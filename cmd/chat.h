@@ -14,6 +14,12 @@ std::string chat_option(const RunOptions& options);
 // Throws UsageError for options of a chat that contradict each other or the rest.
 void check_chat_options(const RunOptions& options);
 
+// A conversation from a file; - is standard input. Throws Error.
+Conversation read_messages(const std::string& file);
+
+// Those of --template-var, over what the conversation has.
+void set_template_vars(const RunOptions& options, Conversation& conversation);
+
 // --messages, behind --system, with --template-var: what a conversation begins with. Throws as
 // read_conversation() does.
 Conversation begin_conversation(const RunOptions& options);

@@ -14,7 +14,7 @@ namespace {
 
 [[noreturn]] void throw_failed_write() {
   if (errno == EPIPE) throw ClosedPipe();
-  throw Error("standard output: " + std::string(std::strerror(errno)));
+  throw OutputError("standard output: " + std::string(std::strerror(errno)));
 }
 
 // Returns false, with errno set, if not everything could be written.

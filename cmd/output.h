@@ -4,6 +4,8 @@
 #include <exception>
 #include <string_view>
 
+#include "error.h"
+
 namespace baleen::cmd {
 
 // The reader of a pipe has gone: the program ends quietly, as the signal SIGPIPE would end it.
@@ -12,7 +14,13 @@ class ClosedPipe : public std::exception {
   const char* what() const noexcept override { return "closed pipe"; }
 };
 
-// Writes all of `text`, unbuffered. Throws ClosedPipe, or Error for every other failure.
+// What is printed cannot be written: whatever else may be gone on with, that ends the program.
+class OutputError : public Error {
+ public:
+  using Error::Error;
+};
+
+// Writes all of `text`, unbuffered. Throws ClosedPipe, or OutputError for every other failure.
 void write_output(std::string_view text);
 // Closes standard output: some systems tell of a failed write only then. Nothing is written afterwards.
 void close_output();

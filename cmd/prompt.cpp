@@ -59,13 +59,6 @@ void check_utf8(const std::string& text, const std::string& what) {
               " does not fit; iconv can convert it");
 }
 
-void check_prompt_source(const RunOptions& options) {
-  if (options.prompt || options.file || options.messages || options.batch || !is_terminal(STDIN_FILENO)) return;
-  throw UsageError(
-      "no prompt: interactive chat is not in this version of baleen\n"
-      "give a prompt as an argument, with -f FILE, or through a pipe");
-}
-
 std::string read_prompt(const RunOptions& options) {
   std::string text;
   if (options.file || !options.prompt) {

@@ -14,9 +14,6 @@
 
 namespace baleen::cmd {
 
-// Throws UsageError if there is no prompt to read: nothing is given and standard input is a terminal.
-void check_prompt_source(const RunOptions& options);
-
 // The bytes of a file, or of standard input for "-". Throws Error if there are more than `most_bytes`.
 std::string read_input(const std::string& name, std::size_t most_bytes);
 

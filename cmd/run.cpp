@@ -12,6 +12,7 @@
 #include "cmd/chat.h"
 #include "cmd/commands.h"
 #include "cmd/inspect.h"
+#include "cmd/interactive.h"
 #include "cmd/kernel_choice.h"
 #include "cmd/model_folder.h"
 #include "cmd/parse.h"
@@ -123,7 +124,8 @@ std::size_t context_limit(const RunOptions& options, const Config& config) {
   return *options.context;
 }
 
-int run_model(const RunOptions& options, const fs::path& folder, const std::optional<Tokenizer>& tokenizer) {
+int run_model(const RunOptions& options, const fs::path& folder, const std::optional<Tokenizer>& tokenizer,
+              bool is_chat) {
   const kernels::Kernels& kernels = choose_kernels(options.isa);
   const auto load_start = Clock::now();
   Model model = Model::open(folder);
@@ -147,6 +149,7 @@ int run_model(const RunOptions& options, const fs::path& folder, const std::opti
                        .context = context,
                        .seed = options.request.seed ? *options.request.seed : std::random_device()(),
                        .load_seconds = load_seconds};
+  if (is_chat) return run_chat(setup);
   return options.many() ? run_many(setup) : run_one(setup);
 }
 
@@ -160,10 +163,10 @@ int run(std::vector<std::string> words) {
 
   check_combinations(options);
   const fs::path folder = options.model ? *options.model : default_model_folder();
-  if (options.inspect) return run_model(options, folder, {});
-  check_prompt_source(options);
+  if (options.inspect) return run_model(options, folder, {}, false);
+  const bool is_chat = asks_for_chat(options);
   const std::optional<Tokenizer> tokenizer = open_tokenizer(options, folder);
-  if (!options.dry_run) return run_model(options, folder, tokenizer);
+  if (!options.dry_run) return run_model(options, folder, tokenizer, is_chat);
   PromptMaker maker = prompt_maker(options, folder, &*tokenizer);
   const Prompt prompt = make_prompt(options, maker);
   check_ids(prompt.ids, tokenizer->vocab_size());

@@ -1,4 +1,4 @@
-// One prompt, streamed as it is answered.
+// One prompt, or one after the other in a chat, streamed as it is answered.
 #include <algorithm>
 #include <functional>
 #include <memory>
@@ -9,6 +9,7 @@
 #include "checkpoint/checksum.h"
 #include "checkpoint/fingerprint.h"
 #include "clock.h"
+#include "cmd/interactive.h"
 #include "cmd/kernel_choice.h"
 #include "cmd/output.h"
 #include "cmd/printer.h"
@@ -43,7 +44,7 @@ std::size_t tokens_needed(const Job& job) {
   return job.prompt.ids.size() + std::min(room, job.generate.max_new_tokens.value_or(room));
 }
 
-void check_memory(const Job& job) {
+void check_kv_fits(const Job& job) {
   const std::optional<MemoryState> memory = memory_state();
   if (!memory) return;
   // With -n -1 the context is room, not a need: only the prompt must fit for certain.
@@ -55,12 +56,18 @@ void check_memory(const Job& job) {
                 ", this machine has " + format_bytes(memory->available) +
                 " available\na smaller -n or --ctx, or --kv-type int8, takes less");
   }
-  const std::uint64_t most = job.setup.kv_bytes(tokens_needed(job));
-  if (most > memory->available && !job.setup.options.quiet) {
+}
+
+// `most_tokens` may be in the KV cache in the end.
+void warn_of_memory(const RunSetup& setup, std::size_t most_tokens) {
+  const std::optional<MemoryState> memory = memory_state();
+  if (!memory) return;
+  const std::uint64_t most = setup.kv_bytes(most_tokens);
+  if (most > memory->available && !setup.options.quiet) {
     write_message("baleen run: a KV cache for the whole context would take " + format_bytes(most) +
                   " of the " + format_bytes(memory->available) + " available: a smaller --ctx bounds it\n");
   }
-  job.setup.warn_of_weights(*memory);
+  setup.warn_of_weights(*memory);
 }
 
 void describe_times(const Job& job, const GenerateTimes& times) {
@@ -133,7 +140,7 @@ std::optional<SavedPrompt> open_saved_prompt(const Job& job) {
 }
 
 // `saved` may be nullptr.
-void generate_and_print(const Job& job, Scheduler& scheduler, SavedPrompt* saved, const Write& write) {
+Turn generate_and_print(const Job& job, Scheduler& scheduler, SavedPrompt* saved, const Write& write) {
   const RunSetup& setup = job.setup;
   const std::unique_ptr<Printer> printer = make_printer(setup.options, job.prompt, setup.tokenizer, write);
   const std::size_t reused = saved ? saved->reused() : 0;
@@ -162,6 +169,23 @@ void generate_and_print(const Job& job, Scheduler& scheduler, SavedPrompt* saved
   times.decode_seconds = std::max(0.0, times.decode_seconds - save_seconds);  // no work of the model's
   printer->end(generation, times);
   if (setup.options.verbose) describe_times(job, times);
+  return {.text = generation.text(),
+          .finish_reason = generation.finish_reason(),
+          .tokens = generation.ids().size(),
+          .times = times};
+}
+
+std::string describe_cache(const RunSetup& setup, std::size_t tokens) {
+  return std::to_string(tokens) + " tokens, " + format_bytes(setup.kv_bytes(tokens));
+}
+
+Job make_job(const RunSetup& setup, const Prompt& prompt) {
+  Job job{.setup = setup,
+          .prompt = prompt,
+          .generate = generate_options(setup.options.request, setup.defaults, setup.end_tokens, setup.seed)};
+  job.generate.inside_thinking = prompt.inside_thinking;
+  job.generate.prompt_logprobs = setup.options.echo;
+  return job;
 }
 
 }  // namespace
@@ -172,18 +196,13 @@ int run_one(const RunSetup& setup) {
   if (options.output) file.emplace(*options.output, options.force);
   const Prompt prompt = make_prompt(options, setup.maker);
   check_prompt(prompt.ids, setup.model.config().vocab_size, setup.context);
-  Job job{.setup = setup,
-          .prompt = prompt,
-          .generate = generate_options(options.request, setup.defaults, setup.end_tokens, setup.seed)};
-  job.generate.inside_thinking = prompt.inside_thinking;
-  job.generate.prompt_logprobs = options.echo;
+  const Job job = make_job(setup, prompt);
   ThreadPool pool(options.threads.value_or(default_thread_count()));
-  check_memory(job);
+  check_kv_fits(job);
+  warn_of_memory(setup, tokens_needed(job));
   if (options.verbose) {
-    setup.describe(
-        pool,
-        std::to_string(tokens_needed(job)) + " tokens, " + format_bytes(setup.kv_bytes(tokens_needed(job))),
-        prompt.template_file.empty() ? "" : "template  " + prompt.template_file + "\n");
+    setup.describe(pool, describe_cache(setup, tokens_needed(job)),
+                   prompt.template_file.empty() ? "" : "template  " + prompt.template_file + "\n");
   }
   std::optional<SavedPrompt> saved = open_saved_prompt(job);
   round_head_if_asked(options, setup.model, pool, setup.kernels);
@@ -203,6 +222,26 @@ int run_one(const RunSetup& setup) {
   }
   if (file) file->commit();
   if (saved) saved->finish(options.verbose);
+  return 0;
+}
+
+// The scheduler keeps what the turn before left in its cache: a turn computes what is new, the answer before
+// included.
+int run_chat(const RunSetup& setup) {
+  const RunOptions& options = setup.options;
+  ThreadPool pool(options.threads.value_or(default_thread_count()));
+  warn_of_memory(setup, setup.context);
+  if (options.verbose) setup.describe(pool, describe_cache(setup, setup.context) + " at most", "");
+  round_head_if_asked(options, setup.model, pool, setup.kernels);
+  Scheduler scheduler(
+      setup.model, pool,
+      {.kv_format = options.kv_format, .kernels = &setup.kernels, .cancel = SignalFlag::cancel(), .kept = 1});
+  const auto answer = [&](const Prompt& prompt) {
+    const Job job = make_job(setup, prompt);
+    check_kv_fits(job);
+    return generate_and_print(job, scheduler, nullptr, write_output);
+  };
+  interact({.options = options, .maker = setup.maker, .context = setup.context, .answer = answer});
   return 0;
 }
 

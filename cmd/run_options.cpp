@@ -55,7 +55,8 @@ std::vector<Option> input_options(RunOptions& o) {
        .brief = "read a conversation from a JSON file; - is standard input",
        .text =
            "Read a conversation from a JSON file; - is standard input. See PROMPT in baleen-run(1) for its "
-           "form. Given a PROMPT or -f too, that becomes one more user's message at the end.",
+           "form. Given a PROMPT or -f too, that becomes one more user's message at the end; given neither, "
+           "on a terminal, a chat begins with it.",
        .set = [&o](std::string_view value) { o.messages = parse_path(value); }},
       {.name = "template-var",
        .value = "K=JSON",
@@ -402,7 +403,7 @@ Command run_definition(RunOptions& target) {
       .about =
           "Generates text with a mixture-of-experts model and streams it to standard output. The prompt is "
           "PROMPT, or the text of a file, or else standard input; a model with a chat template gets it as a "
-          "user's message.",
+          "user's message. Without any of them, on a terminal, it is a chat.",
       .dash_hint = "a prompt that begins with - goes after --",
       .examples = {{"Ask a question, and see the answer without the thinking:",
                     "baleen run --think drop 'What is 347 + 589?'"},

@@ -42,6 +42,8 @@ struct RunSetup {
 
 // One prompt, answered as the options say. Returns the exit status.
 int run_one(const RunSetup& setup);
+// Prompt after prompt from a terminal; see cmd/interactive.h.
+int run_chat(const RunSetup& setup);
 // --batch and --samples: many answers, a JSON line each.
 int run_many(const RunSetup& setup);
 

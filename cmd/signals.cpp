@@ -1,5 +1,10 @@
 #include "cmd/signals.h"
 
+#include <termios.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
 #include <csignal>
 
 namespace baleen::cmd {
@@ -14,6 +19,28 @@ void note_signal(int signal) {
   signal_that_came = signal;
   cancelled = true;
 }
+
+// What TerminalGuard restores. Set while no handler looks at it.
+struct Terminal {
+  int fd = -1;
+  termios modes = {};
+  std::string_view farewell;
+};
+Terminal terminal;
+
+void restore_terminal(int signal) {
+  const int error = errno;
+  // In the background the terminal is somebody else's.
+  if (::tcgetpgrp(terminal.fd) == ::getpgrp()) {
+    ::tcsetattr(terminal.fd, TCSANOW, &terminal.modes);
+    [[maybe_unused]] const ssize_t count =
+        ::write(terminal.fd, terminal.farewell.data(), terminal.farewell.size());
+  }
+  errno = error;
+  std::raise(signal);  // has its effect when this returns: SA_RESETHAND
+}
+
+constexpr std::array ending_signals = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
 
 void set_action(int signal, void (*handler)(int), int flags) {
   struct sigaction action {};
@@ -33,6 +60,8 @@ bool is_ignored(int signal) {
 }  // namespace
 
 SignalFlag::SignalFlag() {
+  signal_that_came = 0;
+  cancelled = false;
   for (const int signal : {SIGINT, SIGTERM}) {
     if (!is_ignored(signal)) set_action(signal, note_signal, static_cast<int>(SA_RESTART | SA_RESETHAND));
   }
@@ -50,6 +79,22 @@ const std::atomic<bool>* SignalFlag::cancel() {
 
 int SignalFlag::signal() {
   return signal_that_came;
+}
+
+TerminalGuard::TerminalGuard(int fd, std::string_view farewell) {
+  terminal = {.fd = fd, .modes = {}, .farewell = farewell};
+  if (::tcgetattr(fd, &terminal.modes) != 0) return;
+  for (const int signal : ending_signals) {
+    if (!is_ignored(signal)) {
+      set_action(signal, restore_terminal, static_cast<int>(SA_RESTART | SA_RESETHAND));
+    }
+  }
+}
+
+TerminalGuard::~TerminalGuard() {
+  for (const int signal : ending_signals) {
+    if (!is_ignored(signal)) set_action(signal, SIG_DFL, 0);
+  }
 }
 
 void raise_again(int signal) {

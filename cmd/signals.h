@@ -2,10 +2,12 @@
 #pragma once
 
 #include <atomic>
+#include <string_view>
 
 namespace baleen::cmd {
 
-// While it lives, the first SIGINT or SIGTERM sets the flag; a second one ends the process at once.
+// While it lives, the first SIGINT or SIGTERM sets the flag; a second one of the kind ends the process at
+// once. Each begins with the flag not set: an answer that is stopped is not the end of a chat.
 class SignalFlag {
  public:
   SignalFlag();
@@ -15,6 +17,16 @@ class SignalFlag {
 
   static const std::atomic<bool>* cancel();
   static int signal();  // that came; 0: none
+};
+
+// While it lives, a signal that ends the process gives the terminal its present modes back before that, and
+// writes `farewell` to it: for those who change the modes. `farewell` must outlive it.
+class TerminalGuard {
+ public:
+  TerminalGuard(int terminal, std::string_view farewell);
+  ~TerminalGuard();
+  TerminalGuard(const TerminalGuard&) = delete;
+  TerminalGuard& operator=(const TerminalGuard&) = delete;
 };
 
 // Restores the default action and raises the signal, so that a shell sees what ended the process.

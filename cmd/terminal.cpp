@@ -12,12 +12,11 @@ bool is_set(const char* variable) {
   return value != nullptr && *value != '\0';
 }
 
-bool is_dumb() {
-  const char* term = std::getenv("TERM");
-  return term != nullptr && std::string_view(term) == "dumb";
-}
-
 }  // namespace
+
+bool is_dumb() {
+  return !is_set("TERM") || std::string_view(std::getenv("TERM")) == "dumb";
+}
 
 bool is_terminal(int fd) {
   return ::isatty(fd) == 1;

@@ -10,13 +10,19 @@ enum class ColorChoice { automatic, always, never };
 
 bool is_terminal(int fd);
 
+// $TERM names a terminal that knows no escape sequences, or none.
+bool is_dumb();
+
 // By stream: on a terminal, unless NO_COLOR is set to something, or as chosen.
 class Style {
  public:
   Style(int fd, ColorChoice choice);
 
+  bool colored() const { return colored_; }
+
   std::string bold(std::string_view text) const { return wrap("1", text); }
   std::string red(std::string_view text) const { return wrap("1;31", text); }
+  std::string green(std::string_view text) const { return wrap("1;32", text); }
   std::string yellow(std::string_view text) const { return wrap("1;33", text); }
 
  private:

@@ -13,6 +13,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+constexpr int kSchema = 1;  // the version of a conversation's form
+
 [[noreturn]] void fail(const std::string& place, const std::string& expected) {
   throw Error(place + ": expected " + expected);
 }
@@ -62,6 +64,8 @@ void set_field(Conversation& conversation, const std::string& key, Json value) {
     for (const auto& [name, variable] : value.items())
       if (is_taken(name)) throw Error("template_vars: " + taken_message(name));
     conversation.template_vars = std::move(value);
+  } else if (key == "schema") {
+    if (value != kSchema) fail(key, std::to_string(kSchema) + ", found " + value.dump().substr(0, 40));
   } else {
     throw Error("unknown key '" + key.substr(0, 40) +
                 "', expected messages, tools, documents or template_vars");
@@ -118,6 +122,14 @@ Conversation parse_conversation(std::string_view json, const std::string& file) 
   } catch (const Error& error) {
     throw FormatError(file, error.what());
   }
+}
+
+std::string write_conversation(const Conversation& conversation) {
+  Json document{{"schema", kSchema}, {"messages", conversation.messages}};
+  if (!conversation.tools.is_null()) document["tools"] = conversation.tools;
+  if (!conversation.documents.is_null()) document["documents"] = conversation.documents;
+  if (!conversation.template_vars.empty()) document["template_vars"] = conversation.template_vars;
+  return document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 std::pair<std::string, Json> parse_template_var(std::string_view assignment) {

@@ -18,14 +18,17 @@ struct Conversation {
   nlohmann::ordered_json template_vars = nlohmann::ordered_json::object();
 };
 
-// The conversation in a list of messages, or in {"messages": [...], "tools": [...], "documents": [...],
-// "template_vars": {...}}, of which the last three may be missing. Throws Error for another shape, without
-// the name of a file.
+// The conversation in a list of messages, or in {"schema": 1, "messages": [...], "tools": [...],
+// "documents": [...], "template_vars": {...}}, of which all but the messages may be missing. Throws Error for
+// another shape, without the name of a file.
 Conversation conversation_from(nlohmann::ordered_json document);
 
 // The same of a JSON text. `file` names it in errors. Throws FormatError for what is no JSON, is nested more
 // than 64 deep, or has another shape.
 Conversation parse_conversation(std::string_view json, const std::string& file);
+
+// The same as JSON that parse_conversation() reads, for people: indented, and without what is empty.
+std::string write_conversation(const Conversation& conversation);
 
 // "K=JSON". Throws UsageError naming K if what follows is no JSON, and for a K that templates get
 // from the conversation itself.

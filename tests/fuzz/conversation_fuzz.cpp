@@ -19,7 +19,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   try {
     const Conversation conversation = parse_conversation(input, "fuzz");
-    if (parse_conversation(conversation.messages.dump(), "fuzz").messages != conversation.messages)
+    if (parse_conversation(write_conversation(conversation), "fuzz").messages != conversation.messages)
       std::abort();
     const ChatTemplate text("{% for m in messages %}{{ m.role }} {{ m.content | trim if m.content is "
                                     "string else m }}{% endfor %}"

@@ -46,6 +46,26 @@ TEST_CASE("a conversation is a list, or an object that has one") {
   CHECK(object.template_vars.dump() == R"({"b":[1]})");
 }
 
+TEST_CASE("a conversation that is written comes back the same") {
+  for (const char* const json :
+       {"[]", R"([{"role": "user", "content": "\"é\n"}, {"role": "assistant", "reasoning_content": "x"}])",
+        R"({"schema": 1, "messages": [], "tools": [{"z": 1, "a": 2}], "documents": [{}],
+            "template_vars": {"b": null}})"}) {
+    const Conversation conversation = parse_conversation(json, "m.json");
+    const Conversation again = parse_conversation(write_conversation(conversation), "again");
+    CHECK(again.messages.dump() == conversation.messages.dump());
+    CHECK(again.tools.dump() == conversation.tools.dump());
+    CHECK(again.documents.dump() == conversation.documents.dump());
+    CHECK(again.template_vars.dump() == conversation.template_vars.dump());
+  }
+  CHECK(write_conversation({}) == "{\n  \"schema\": 1,\n  \"messages\": []\n}\n");
+}
+
+TEST_CASE("a form of another version is refused") {
+  CHECK_THROWS_WITH_AS((void)parse_conversation(R"({"schema": 2, "messages": []})", "m.json"),
+                       "m.json: schema: expected 1, found 2", FormatError);
+}
+
 TEST_CASE("nesting is bounded") {
   const auto nested = [](int depth) {
     return R"({"messages": [], "template_vars": {"x": )" + std::string(static_cast<std::size_t>(depth), '[') +

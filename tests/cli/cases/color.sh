@@ -11,5 +11,3 @@ terminal() { TERM=xterm script -qec "$1" /dev/null </dev/null; }
 terminal "$PROGRAM run -m $MODEL --inspect" | count
 NO_COLOR=1 terminal "$PROGRAM run -m $MODEL --inspect" | count
 terminal "$PROGRAM run -m $MODEL --inspect --color never" | count
-# No prompt, and standard input is a terminal.
-script -qec "$PROGRAM run -m $MODEL" /dev/null </dev/null | tr -d '\r'
