@@ -11,18 +11,6 @@ namespace {
 
 constexpr float never = -std::numeric_limits<float>::infinity();
 
-// DeepSeek-V3 eq. (15): s_i = sigmoid(u . e_i); DeepSeek-V2 eq. (22) and the others: softmax over all experts.
-void score(ScoringFunc function, std::span<float> logits) {
-  if (function == ScoringFunc::sigmoid) {
-    for (float& x : logits) x = 1.0f / (1.0f + std::exp(-x));
-    return;
-  }
-  const float maximum = *std::max_element(logits.begin(), logits.end());
-  float sum = 0;
-  for (float& x : logits) sum += x = std::exp(x - maximum);
-  for (float& x : logits) x /= sum;
-}
-
 // Indices of the k largest values, equal ones in ascending order. NaN counts as the smallest.
 std::vector<std::uint32_t> top_k(std::span<const float> values, std::size_t k) {
   std::vector<std::uint32_t> order(values.size());
@@ -59,11 +47,19 @@ void limit_groups(const Config& config, std::span<float> scores, float floor) {
 
 }  // namespace
 
-void route(const Config& config, std::span<float> logits, std::span<const float> bias,
-           std::span<Choice> chosen) {
-  score(config.scoring_func, logits);
-  const std::span<float> scores = logits;
+void score_experts(const Config& config, std::span<float> logits) {
+  if (config.scoring_func == ScoringFunc::sigmoid) {
+    for (float& x : logits) x = 1.0f / (1.0f + std::exp(-x));
+    return;
+  }
+  const float maximum = *std::max_element(logits.begin(), logits.end());
+  float sum = 0;
+  for (float& x : logits) sum += x = std::exp(x - maximum);
+  for (float& x : logits) x /= sum;
+}
 
+void choose_experts(const Config& config, std::span<const float> scores, std::span<const float> bias,
+                    std::span<Choice> chosen) {
   // DeepSeek-V3 eq. (16): the bias chooses, the unbiased score weighs.
   std::vector<float> for_choice(scores.begin(), scores.end());
   for (std::size_t e = 0; e < bias.size(); ++e) for_choice[e] += bias[e];
@@ -71,7 +67,7 @@ void route(const Config& config, std::span<float> logits, std::span<const float>
   if (config.topk_method == TopkMethod::group_limited_greedy) {
     // DeepSeek-V2 sets what it may not choose to 0; an expert taken from there for want of others weighs 0.
     limit_groups(config, for_choice, 0.0f);
-    std::copy(for_choice.begin(), for_choice.end(), scores.begin());
+    scores = for_choice;
   }
 
   std::vector<std::uint32_t> experts = top_k(for_choice, chosen.size());
@@ -82,6 +78,12 @@ void route(const Config& config, std::span<float> logits, std::span<const float>
   const auto factor = static_cast<float>(config.routed_scaling_factor);
   for (std::size_t i = 0; i < experts.size(); ++i)
     chosen[i] = {experts[i], scores[experts[i]] / divisor * factor};
+}
+
+void route(const Config& config, std::span<float> logits, std::span<const float> bias,
+           std::span<Choice> chosen) {
+  score_experts(config, logits);
+  choose_experts(config, logits, bias, chosen);
 }
 
 }  // namespace baleen
