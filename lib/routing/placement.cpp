@@ -12,8 +12,8 @@
 namespace baleen {
 namespace {
 
-// A plan of more slots than any cluster has GPUs is a slip of the keyboard.
-constexpr std::size_t most_replicas = 1 << 16;
+// Many times the GPUs of the largest deployments; the padded maps of 58 layers stay below 256 MiB.
+constexpr std::size_t most_replicas = 1 << 12;
 
 // The least of its keys first, of equal keys the least index: where Python's min() and torch's max() look.
 using Smallest = std::priority_queue<std::pair<float, std::uint32_t>,
@@ -96,7 +96,7 @@ void place_node(std::span<const float> load, std::span<const std::uint32_t> expe
   }
   for (const std::uint32_t replica : pack_evenly(replica_load, gpus)) {
     const std::uint32_t e = experts[made.expert[replica]];
-    placement.log2phy[e][made.rank[replica]] = static_cast<std::uint32_t>(placement.phy2log.size());
+    placement.log2phy[e][made.rank[replica]] = static_cast<std::int32_t>(placement.phy2log.size());
     placement.phy2log.push_back(e);
   }
 }
@@ -112,6 +112,15 @@ LayerPlacement place_layer(const LayerLoad& layer, const PlacementOptions& optio
     place_node(load, std::span(experts).subspan(n * share, share), options.replicas / options.nodes,
                options.gpus / options.nodes, placement);
   return placement;
+}
+
+// Fills every expert's slots up to the most that any expert has.
+void pad(std::vector<LayerPlacement>& layers) {
+  std::uint32_t most = 0;
+  for (const LayerPlacement& layer : layers)
+    most = std::max(most, *std::max_element(layer.logcnt.begin(), layer.logcnt.end()));
+  for (LayerPlacement& layer : layers)
+    for (auto& slots : layer.log2phy) slots.resize(most, -1);
 }
 
 struct MaxAndMean {
@@ -195,6 +204,7 @@ Placement place_experts(std::span<const LayerLoad> loads, const PlacementOptions
     }
     placement.after.push_back(after.add(gpu_load, options.nodes));
   }
+  pad(placement.layers);
   placement.before_all = before.balance();
   placement.after_all = after.balance();
   return placement;

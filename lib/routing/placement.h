@@ -20,11 +20,13 @@ struct PlacementOptions {
   std::size_t gpus = 1;      // of all nodes together
 };
 
-// One layer's placement. GPU g holds the slots g * replicas / gpus up to the next GPU's first.
+// One layer's placement, the maps as EPLB returns them. GPU g holds the slots g * replicas / gpus up to the
+// next GPU's first.
 struct LayerPlacement {
-  std::vector<std::uint32_t> phy2log;               // [replicas] the expert in a slot
-  std::vector<std::vector<std::uint32_t>> log2phy;  // [experts][logcnt] the slots of an expert
-  std::vector<std::uint32_t> logcnt;                // [experts] replicas of an expert
+  std::vector<std::uint32_t> phy2log;  // [replicas] the expert in a slot
+  // [experts][most replicas of any expert in any layer] the slots of an expert, then -1
+  std::vector<std::vector<std::int32_t>> log2phy;
+  std::vector<std::uint32_t> logcnt;  // [experts] replicas of an expert
 };
 
 // Load of the busiest GPU and node over the mean: 1 is balanced, 2 means that half of the GPUs' time is
