@@ -78,16 +78,21 @@ std::size_t PriorityStack::read(std::uint32_t key, std::uint64_t priority) {
     const std::size_t b = begin / block;
     const std::size_t end = std::min(begin + block, hole);
     if (begin > 0 && end == begin + block && least_[b] >= falling.priority) continue;
+    std::uint64_t least = std::numeric_limits<std::uint64_t>::max();
     for (std::size_t i = begin; i < end; ++i) {
-      if (i > 0 && entries_[i].priority >= falling.priority) continue;
-      const Entry pushed = entries_[i];
-      put(i, falling);
-      falling = pushed;
+      if (i == 0 || entries_[i].priority < falling.priority) {
+        const Entry pushed = entries_[i];
+        put(i, falling);
+        falling = pushed;
+      }
+      least = std::min(least, entries_[i].priority);
     }
-    if (end == hole && hole < begin + block) put(hole, falling);
-    const std::size_t full = std::min(begin + block, entries_.size());
-    least_[b] = entries_[begin].priority;
-    for (std::size_t i = begin; i < full; ++i) least_[b] = std::min(least_[b], entries_[i].priority);
+    if (hole < begin + block) {
+      put(hole, falling);
+      const std::size_t full = std::min(begin + block, entries_.size());
+      for (std::size_t i = hole; i < full; ++i) least = std::min(least, entries_[i].priority);
+    }
+    least_[b] = least;
   }
   return seen ? hole + 1 : 0;
 }
