@@ -36,6 +36,10 @@ Json error_result(const Json& names, const std::string& error) {
   return result;
 }
 
+void add_extra(Json& result, const BatchLine& line) {
+  if (!line.extra.empty()) result["extra"] = line.extra;
+}
+
 std::string message_of(const std::exception_ptr& error) {
   try {
     std::rethrow_exception(error);
@@ -215,6 +219,7 @@ void Batch::finish(const Finished& finished) {
   } else {
     sample.result = sample.writer->result(names, *finished.generation, finished.times);
   }
+  add_extra(sample.result, line.said);  // before a reward is asked for: it may need what the line says
   const bool is_cancelled =
       !finished.error && finished.generation->finish_reason() == FinishReason::cancelled;
   line.cancelled = line.cancelled || is_cancelled;
@@ -263,15 +268,13 @@ void Batch::hand_on(Line& line) {
   if (!line.said.error.empty()) {
     line.samples.resize(1);
     line.samples[0].result = error_result(names_of(line.said, line.index), line.said.error);
+    add_extra(line.samples[0].result, line.said);
     line.failed = true;
   } else if (rewards_) {
     add_advantages(line);
   }
   std::vector<std::string> results;
-  for (Sample& sample : line.samples) {
-    if (!line.said.extra.empty()) sample.result["extra"] = line.said.extra;
-    results.push_back(json_line(sample.result));
-  }
+  for (const Sample& sample : line.samples) results.push_back(json_line(sample.result));
   ++counts_.lines;
   counts_.failed += line.failed ? 1 : 0;
   on_results_(results);

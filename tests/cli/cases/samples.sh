@@ -22,6 +22,11 @@ jq -c 'del(.timings)' seen
 # A batch with samples.
 printf '%s\n' '{"id": "a", "prompt": "one", "label": "x"}' '{"id": "b", "prompt": "two", "seed": 1}' >lines.jsonl
 draw --batch lines.jsonl --samples 2 --reward 'sh even' | jq -c '[.id, .label, .sample, .ids, .reward, .advantage]'
+# Its judge also sees what the line says beside the prompt.
+echo '{"prompt": "one", "label": "x", "question": {"of": "ours"}}' >lines.jsonl
+draw --batch lines.jsonl --samples 1 --reward 'tee seen | jq "[.label, .extra.question.of] == [\"x\", \"ours\"] | if . then 1 else 0 end"' |
+  jq -c 'del(.timings)'
+jq -c 'del(.timings)' seen
 try draw --samples 0 hello
 try draw --reward 'echo 1' hello
 try draw --samples 2 --reward '' hello
