@@ -89,6 +89,7 @@ std::vector<Option> input_options(RunOptions& o) {
            "Keep what the model computed of the prompt, its keys and values, in FILE, for the next prompt "
            "that begins with the same tokens. See PROMPT CACHE in baleen-run(1). Does not go with --echo "
            "--logprobs, for which every token of the prompt has to be computed.",
+       .in_brief = false,
        .set = [&o](std::string_view value) { o.prompt_cache = parse_path(value); }},
       {.name = "dry-run",
        .group = group,
