@@ -81,7 +81,9 @@ std::size_t Scheduler::cache_tokens(const Generation& generation) const {
 
 std::uint64_t Scheduler::cache_bytes() const {
   std::size_t tokens = 0;
-  for (const Sequence& sequence : running_) tokens += cache_tokens(*sequence.generation);
+  // One that was taken over may be larger than was needed.
+  for (const Sequence& sequence : running_)
+    tokens += sequence.cache ? sequence.cache->context() : cache_tokens(*sequence.generation);
   for (const Kept& kept : kept_) tokens += kept.cache.context();
   return std::uint64_t{tokens} * layout_.position_bytes * model_.config().num_hidden_layers;
 }

@@ -3,8 +3,10 @@
 #include <doctest/doctest.h>
 
 #include <memory>
+#include <numeric>
 #include <random>
 #include <string>
+#include <utility>
 
 #include "error.h"
 #include "golden.h"
@@ -180,6 +182,43 @@ TEST_CASE("KV caches stay within their memory, one sequence at least goes on") {
   CHECK(narrow.widest > 1);
   options.kv_bytes = 0;
   CHECK(run(model, requests, options).widest == 1);
+}
+
+TEST_CASE("a cache that was taken over counts as what it is") {
+  const Model model = tiny_model();
+  std::mt19937 random(3);
+  const std::size_t vocab = model.config().vocab_size;
+  const std::vector<TokenId> begin = random_ids(random, 40, vocab);
+  const std::vector<TokenId> other = random_ids(random, 40, vocab);
+  SchedulerOptions options = options_for(scalar(), 2);
+  const KvLayout layout(model.config(), options.kv_format);
+  options.kv_bytes = (256 + 512) * layout.position_bytes * model.config().num_hidden_layers;
+  ThreadPool pool(2);
+  Scheduler scheduler(model, pool, options);
+  const auto generation = [&](const std::vector<TokenId>& prompt, std::size_t tokens,
+                              std::vector<TokenId> end_tokens = {}) {
+    GenerateOptions generate;
+    generate.max_new_tokens = tokens;
+    generate.end_tokens = std::move(end_tokens);
+    return Generation(prompt, generate, nullptr, vocab, 500, GenerateEvents{[](auto&) {}, {}});
+  };
+  // The first needs 512 tokens of cache, ends at once, and leaves it to the second, which needs 256.
+  std::vector<TokenId> any(vocab);
+  std::iota(any.begin(), any.end(), 0);
+  Generation first = generation(begin, 400, any);
+  scheduler.add(first);
+  REQUIRE(scheduler.step().size() == 1);
+  Generation second = generation(begin, 3);
+  Generation third = generation(other, 400);
+  scheduler.add(second);
+  scheduler.step();
+  scheduler.add(third);
+  scheduler.step();
+  CHECK(scheduler.prefilled(second) == begin.size());
+  CHECK(scheduler.prefilled(third) == 0);  // there is no room for 512 more
+  REQUIRE(scheduler.step().size() == 1);
+  scheduler.step();
+  CHECK(scheduler.prefilled(third) == other.size());
 }
 
 TEST_CASE("an error of one generation is its own") {
