@@ -162,7 +162,7 @@ void LineFile::open_regular(Mode mode) {
   const int creation = mode == Mode::fresh ? O_CREAT | O_EXCL : O_CREAT;
   file_ = FileDescriptor(::open(path_.c_str(), O_RDWR | O_APPEND | O_CLOEXEC | creation, 0666));
   if (file_.get() < 0 && errno == EEXIST)
-    throw Error(path_.string() + ": exists already; --resume goes on with it, --force overwrites it");
+    throw Error(path_.string() + ": exists already; --force overwrites it, --resume goes on with a batch");
   if (file_.get() < 0) throw_system_error(path_, "", errno);
   regular_ = true;
   lock();
@@ -178,7 +178,7 @@ void LineFile::lock() {
   }
 }
 
-void LineFile::scan(const std::function<bool(std::string_view, std::uint64_t)>& on_line) const {
+std::string LineFile::scan(const std::function<bool(std::string_view, std::uint64_t)>& on_line) const {
   constexpr std::size_t chunk_bytes = std::size_t{1} << 20U;
   constexpr std::size_t longest_line = std::size_t{1} << 30U;
   std::string chunk(chunk_bytes, '\0');
@@ -188,12 +188,12 @@ void LineFile::scan(const std::function<bool(std::string_view, std::uint64_t)>& 
     const ssize_t count = ::pread(file_.get(), chunk.data(), chunk.size(), static_cast<off_t>(offset));
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) throw_system_error(path_, "", errno);
-    if (count == 0) return;
+    if (count == 0) return begun;
     std::string_view rest(chunk.data(), static_cast<std::size_t>(count));
     for (std::size_t end = rest.find('\n'); end != rest.npos; end = rest.find('\n')) {
       if (!begun.empty()) begun.append(rest.substr(0, end));
       offset += end + 1;
-      if (!on_line(begun.empty() ? rest.substr(0, end) : std::string_view(begun), offset)) return;
+      if (!on_line(begun.empty() ? rest.substr(0, end) : std::string_view(begun), offset)) return {};
       begun.clear();
       rest.remove_prefix(end + 1);
     }
@@ -203,9 +203,9 @@ void LineFile::scan(const std::function<bool(std::string_view, std::uint64_t)>& 
   }
 }
 
-void LineFile::read_lines(const std::function<void(std::string_view)>& on_line) const {
+std::string LineFile::read_lines(const std::function<void(std::string_view)>& on_line) const {
   if (size_) throw std::logic_error("LineFile::read_lines: not resumed, or after truncate_to");
-  scan([&](std::string_view line, std::uint64_t) {
+  return scan([&](std::string_view line, std::uint64_t) {
     on_line(line);
     return true;
   });

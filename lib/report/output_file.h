@@ -55,9 +55,9 @@ class LineFile {
   // Holds a lock on the file, so that no second LineFile writes it at the same time.
   LineFile(std::filesystem::path path, Mode mode);
 
-  // With Mode::resume: hands out each whole line, without "\n", in order; a last line without "\n" is left
-  // out. Needs memory for one line. Throws Error for a line of more than a gigabyte.
-  void read_lines(const std::function<void(std::string_view)>& on_line) const;
+  // With Mode::resume: hands out each whole line, without "\n", in order, and returns what stands behind the
+  // last "\n". Needs memory for one line. Throws Error for a line of more than a gigabyte.
+  std::string read_lines(const std::function<void(std::string_view)>& on_line) const;
   // With Mode::resume, once and before the first write: keeps that many whole lines and cuts off what is
   // behind them. Throws Error if there are fewer.
   void truncate_to(std::size_t lines);
@@ -70,8 +70,8 @@ class LineFile {
  private:
   void open_regular(Mode mode);
   void lock();
-  // Calls on_line(line, the offset behind its "\n") until that returns false.
-  void scan(const std::function<bool(std::string_view, std::uint64_t)>& on_line) const;
+  // Calls on_line(line, the offset behind its "\n") until that returns false; else returns the rest.
+  std::string scan(const std::function<bool(std::string_view, std::uint64_t)>& on_line) const;
 
   std::filesystem::path path_;
   FileDescriptor file_;

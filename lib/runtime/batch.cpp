@@ -300,10 +300,18 @@ struct ResultName {
   std::optional<std::size_t> sample = {};
 };
 
+constexpr const char* no_result = "no result of a batch, expected an object with schema and id";
+
+// What is left of the first result when the run was ended while writing it. Anything else is another file,
+// which must not be cut off.
+bool is_begun_result(std::string_view text) {
+  const std::string_view start = "{\"schema\":1,\"id\":";
+  return text.substr(0, start.size()) == start.substr(0, text.size());
+}
+
 ResultName read_result(std::string_view text) {
   const Json result = parse_json_text(text);
-  if (!result.is_object() || !result.contains("schema") || !result.contains("id"))
-    throw Error("no result of a batch, expected an object with schema and id");
+  if (!result.is_object() || !result.contains("schema") || !result.contains("id")) throw Error(no_result);
   ResultName name{.id = result["id"], .has_error = result.contains("error")};
   if (const auto sample = result.find("sample"); sample != result.end()) {
     if (!sample->is_number_unsigned()) throw Error("expected a number for sample");
@@ -359,7 +367,7 @@ std::uint64_t resume_batch(LineFile& output, const std::string& output_name, Lin
                            std::size_t samples) {
   const auto walk_through = [&](const auto& look) {
     ResultWalk walk(samples);
-    output.read_lines([&](std::string_view text) {
+    const std::string rest = output.read_lines([&](std::string_view text) {
       try {
         const ResultName result = read_result(text);
         look(walk, result);
@@ -368,6 +376,7 @@ std::uint64_t resume_batch(LineFile& output, const std::string& output_name, Lin
         throw FormatError(output_name + ": line " + std::to_string(walk.results() + 1), error.what());
       }
     });
+    if (walk.results() == 0 && !is_begun_result(rest)) throw FormatError(output_name, no_result);
     return walk;
   };
   const ResultWalk found = walk_through([](const ResultWalk&, const ResultName&) {});

@@ -200,7 +200,7 @@ TEST_CASE("a log grows by lines") {
   file.close();
   CHECK_THROWS_WITH_AS(
       LineFile(path, Mode::fresh),
-      (path.string() + ": exists already; --resume goes on with it, --force overwrites it").c_str(), Error);
+      (path.string() + ": exists already; --force overwrites it, --resume goes on with a batch").c_str(), Error);
   LineFile again(path, Mode::overwrite);
   again.write("two");
   CHECK(content(path) == "two\n");

@@ -45,6 +45,10 @@ cmp other.jsonl kept && echo untouched
 echo 'some notes' >notes
 try run -o notes --resume
 cat notes
+printf 'a line that was never ended' >notes
+try run -o notes --resume
+cat notes
+echo
 head -n 3 lines.jsonl >short.jsonl
 try baleen run -m $MODEL --batch short.jsonl -o whole.jsonl --resume
 try run -o whole.jsonl
