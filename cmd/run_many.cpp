@@ -10,6 +10,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "checkpoint/files.h"
 #include "clock.h"
@@ -36,14 +37,26 @@ constexpr std::size_t default_parallel = 8;
 // Lines that may wait for a slower one before them, for each that is decoded.
 constexpr std::size_t window_factor = 64;
 
+std::string input_name(const std::string& batch) {
+  return batch == "-" ? "standard input" : batch;
+}
+
 FileDescriptor open_batch(const std::string& name) {
-  FileDescriptor file(name == "-" ? ::dup(STDIN_FILENO) : ::open(name.c_str(), O_RDONLY | O_CLOEXEC));
-  if (file.get() < 0) throw_system_error(name, "", errno);
+  FileDescriptor file(name == "-" ? ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)
+                                  : ::open(name.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.get() < 0) throw_system_error(input_name(name), "", errno);
   return file;
 }
 
-std::string input_name(const std::string& batch) {
-  return batch == "-" ? "standard input" : batch;
+// Overwritten, the lines would be lost before they are read; appended to, they would never end.
+void check_not_output(const FileDescriptor& batch, const std::optional<std::string>& output) {
+  struct stat in {};
+  struct stat out {};
+  if (::fstat(batch.get(), &in) != 0 || !S_ISREG(in.st_mode)) return;
+  if ((output ? ::stat(output->c_str(), &out) : ::fstat(STDOUT_FILENO, &out)) != 0) return;
+  if (in.st_dev == out.st_dev && in.st_ino == out.st_ino)
+    throw Error(output.value_or("standard output") +
+                ": this is the batch, expected another file for its results");
 }
 
 // The lines of a regular file that are left to answer; 0 where that cannot be known beforehand.
@@ -138,8 +151,15 @@ int run_many(const RunSetup& setup) {
   std::optional<LineReader> reader;
   if (options.batch) {
     input = open_batch(*options.batch);
+    check_not_output(*input, options.output);
     constexpr std::size_t longest_line = std::size_t{64} << 20U;
     reader.emplace(input->get(), input_name(*options.batch), longest_line, SignalFlag::cancel());
+  }
+  // Before there is a file of results that would be empty.
+  std::optional<Prompt> prompt;
+  if (!options.batch) {
+    prompt = make_prompt(options, setup.maker);
+    check_prompt(prompt->ids, setup.model.config().vocab_size, setup.context);
   }
   Results results(options);
   const std::uint64_t answered =
@@ -187,11 +207,12 @@ int run_many(const RunSetup& setup) {
                   results.write(line);
                 });
     batch.begin_at(answered);
-    if (!options.batch) batch.add(make_prompt(options, setup.maker));
+    if (prompt) batch.add(std::move(*prompt));
     const auto start = Clock::now();
     counts = batch.run([&](const BatchCounts& done) {
       progress.update(done.lines, seconds_since(start), describe_speed(done, seconds_since(start)));
     });
+    progress.update(counts.lines, seconds_since(start), describe_speed(counts, seconds_since(start)));
     progress.erase();
     if (options.verbose) {
       write_message("time      load " + format_seconds(setup.load_seconds) + ", " +

@@ -63,3 +63,13 @@ try baleen run -m $MODEL --batch lines.jsonl -o nowhere/out.jsonl
 # An empty batch has no results.
 baleen run -m $MODEL --batch /dev/null
 echo "status $?"
+# The batch is no place for its results.
+cp lines.jsonl own.jsonl
+try baleen run -m $MODEL --batch own.jsonl -o own.jsonl --force
+baleen run -m $MODEL --batch own.jsonl >>own.jsonl
+cmp own.jsonl lines.jsonl && echo untouched
+try baleen run -m $MODEL --batch - <&-
+# Progress ends with the whole.
+printf '%s\n' '{"prompt": "a"}' '{"prompt": "b"}' >two.jsonl
+baleen run -m $MODEL --isa scalar --batch two.jsonl -n 1 --greedy --progress 2>&1 >/dev/null |
+  tail -n 1 | sed -E 's/[0-9.]+ (lines|tokens)\/s/X \1\/s/g'
