@@ -258,8 +258,10 @@ void Batch::hand_on_cancelled() {
   for (const Finished& finished : scheduler_.step()) finish(finished);
   for (const auto& line : window_) {
     const bool complete = line->is_done() && !line->cancelled;
-    const bool begun = line->begun == line->samples.size();
-    if (!(options_.hand_on_cancelled ? begun : complete)) return;
+    if (!complete) {
+      if (!options_.hand_on_cancelled || line->begun == 0) return;
+      line->samples.resize(line->begun);
+    }
     hand_on(*line);
   }
 }

@@ -31,3 +31,14 @@ try draw --samples 0 hello
 try draw --reward 'echo 1' hello
 try draw --samples 2 --reward '' hello
 try draw --samples 2 --format text hello
+# What cannot begin leaves no file behind.
+try draw --samples 2 --ctx 2 -o none.jsonl 'hello there'
+[ -e none.jsonl ] || echo 'no file'
+# Interrupted: the samples that were drawn until then are shown.
+begin() { exec "$PROGRAM" run -m $MODEL --isa scalar --temp 2 --seed 40 -n 5 "$@"; }
+begin --samples 5000 --reward 'echo 1 | tee -a judged_until' hello >until_then &
+until [ -s judged_until ]; do sleep 0.02; done
+kill -TERM $!
+wait $!
+echo "status $?"
+jq -cs '[length > 0, length < 5000, [.[].sample] == [range(length)]]' until_then
