@@ -67,6 +67,8 @@ const Choice* choose(const Pass& pass, const Layer& layer, std::size_t layer_ind
   pass.pool.parallel_for(pass.count(), [&](std::size_t t, std::size_t) {
     route(c, {logits + t * experts, experts}, bias, {choices + t * k, k});
   });
+  if (pass.observer && pass.observer->scores)
+    pass.observer->scores(layer_index, pass.tokens, {logits, pass.count() * experts});  // route made them scores
   if (pass.observer && pass.observer->route)
     pass.observer->route(layer_index, pass.tokens, {choices, pass.count() * k});
   return choices;

@@ -37,6 +37,8 @@ struct Observer {
   std::function<void(std::size_t layer, std::span<const float> hidden)> hidden;
   // Every token's choice in MoE layer `layer`: [tokens, num_experts_per_tok], ascending experts.
   std::function<void(std::size_t layer, std::span<const TokenInput> tokens, std::span<const Choice> choices)> route;
+  // Before it, the scores that were chosen by: [tokens, n_routed_experts], without the correction bias.
+  std::function<void(std::size_t layer, std::span<const TokenInput> tokens, std::span<const float> scores)> scores;
 };
 
 // The caller's cancel flag was seen; the tokens of the pass are not in their caches.

@@ -16,13 +16,4 @@ struct LayerLoad {
   std::size_t top_k = 0;            // experts that each of them was sent to
 };
 
-// One token's experts in one MoE layer: what a reading of a log hands on, token by token. The tokens are in
-// the log's order; within a token the layers ascend.
-struct TokenExperts {
-  std::uint64_t token = 0;                 // running number over all logs read
-  std::size_t layer = 0;                   // index into the log's layers, not the model's number
-  const std::uint32_t* experts = nullptr;  // [top_k] ascending
-  std::size_t top_k = 0;
-};
-
 }  // namespace baleen
