@@ -14,6 +14,7 @@ std::vector<Command> all_commands();
 // `baleen run` and so on. Each returns the exit status.
 int run(std::vector<std::string> words);
 int bench(std::vector<std::string> words);
+int route_stats(std::vector<std::string> words);
 
 // Writes a file that is made from the definitions: WHAT OUT [IN], see generated_files.cpp. For the build.
 int generate_file(const std::vector<std::string>& words);

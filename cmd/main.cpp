@@ -59,6 +59,7 @@ int dispatch(const Words& words) {
   const Words rest(words.begin() + 1, words.end());
   if (name == "run") return run(rest);
   if (name == "bench") return bench(rest);
+  if (name == "route-stats") return route_stats(rest);
   if (name == "-h" || name == "--help") return print(program_help(commands, style));
   if (name == "--version") return print(version_for_environment());
   if (name == "--generate") return generate_file(rest);

@@ -52,4 +52,9 @@ fs::path default_model_folder() {
       "no model is given, and none came with this program\ngive one with -m DIR or in $BALEEN_MODEL");
 }
 
+std::string folder_name(const fs::path& folder) {
+  const fs::path path = fs::absolute(folder).lexically_normal();
+  return (path.has_filename() ? path : path.parent_path()).filename().string();
+}
+
 }  // namespace baleen::cmd

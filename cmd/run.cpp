@@ -22,12 +22,23 @@
 #include "cmd/run_setup.h"
 #include "error.h"
 #include "model/model.h"
+#include "routing/route_log.h"
 #include "runtime/generate.h"
 
 namespace baleen::cmd {
 namespace {
 
 namespace fs = std::filesystem;
+
+void check_route_log(const RunOptions& options) {
+  if (options.label && !options.route_log) throw UsageError("--label names what --route-log writes");
+  if (options.route_log != "-") return;
+  if (!options.output) {
+    throw UsageError(
+        "--route-log -: standard output carries the answer already\n"
+        "name a file for the log, or one for the answer with -o");
+  }
+}
 
 // Options that go with many answers, or only with one.
 void check_many(const RunOptions& options) {
@@ -79,6 +90,7 @@ void check_combinations(const RunOptions& options) {
   }
   check_chat_options(options);
   check_many(options);
+  check_route_log(options);
 }
 
 bool needs_tokenizer(const RunOptions& options) {
@@ -138,6 +150,11 @@ int run_model(const RunOptions& options, const fs::path& folder, const std::opti
   }
   const Tokenizer* const words = tokenizer ? &*tokenizer : nullptr;
   PromptMaker maker = prompt_maker(options, folder, words);
+  std::optional<RouteLog> route_log;
+  if (options.route_log) {
+    route_log.emplace(route_header(model, folder_name(folder), options.route_log_detail), *options.route_log);
+    route_log->name_request(0, options.label.value_or(""), "");  // that of one answer, and of a chat
+  }
   const RunSetup setup{.options = options,
                        .folder = folder,
                        .model = model,
@@ -148,7 +165,8 @@ int run_model(const RunOptions& options, const fs::path& folder, const std::opti
                        .end_tokens = end_tokens(defaults, model.config(), words),
                        .context = context,
                        .seed = options.request.seed ? *options.request.seed : std::random_device()(),
-                       .load_seconds = load_seconds};
+                       .load_seconds = load_seconds,
+                       .route_log = route_log ? &*route_log : nullptr};
   if (is_chat) return run_chat(setup);
   return options.many() ? run_many(setup) : run_one(setup);
 }

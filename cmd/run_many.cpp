@@ -25,7 +25,9 @@
 #include "report/output_file.h"
 #include "report/progress.h"
 #include "report/units.h"
+#include "routing/route_log.h"
 #include "runtime/batch.h"
+#include "runtime/json_text.h"
 #include "runtime/line_reader.h"
 #include "runtime/reward.h"
 #include "runtime/scheduler.h"
@@ -142,6 +144,14 @@ class Results {
   std::optional<LineFile> file_;
 };
 
+// A line's own label wins over that of the command line.
+void log_requests(RouteLog& log, const std::string& label, BatchOptions& options) {
+  options.on_request = [&log, label](std::uint64_t request, const BatchLine& line) {
+    log.name_request(request, line.label.value_or(label), line.id.is_null() ? "" : json_line(line.id));
+  };
+  options.on_end = [&log](std::uint64_t request) { log.forget_request(request); };
+}
+
 }  // namespace
 
 int run_many(const RunSetup& setup) {
@@ -174,6 +184,7 @@ int run_many(const RunSetup& setup) {
     batch_options.cached_tokens = memory->available / setup.kv_bytes(1);
     cache += " of " + format_bytes(setup.kv_bytes(1)) + " a token, " + format_bytes(kv_bytes) + " at most";
   }
+  if (setup.route_log) log_requests(*setup.route_log, options.label.value_or(""), batch_options);
   ThreadPool pool(options.threads.value_or(default_thread_count()));
   if (options.verbose) {
     setup.describe(pool, cache,
@@ -208,11 +219,16 @@ int run_many(const RunSetup& setup) {
                 });
     batch.begin_at(answered);
     if (prompt) batch.add(std::move(*prompt));
+    Observer observer;
+    if (setup.route_log) setup.route_log->attach(observer);
     const auto start = Clock::now();
-    counts = batch.run([&](const BatchCounts& done) {
-      progress.update(done.lines, seconds_since(start), describe_speed(done, seconds_since(start)));
-    });
+    counts = batch.run(
+        [&](const BatchCounts& done) {
+          progress.update(done.lines, seconds_since(start), describe_speed(done, seconds_since(start)));
+        },
+        &observer);
     progress.update(counts.lines, seconds_since(start), describe_speed(counts, seconds_since(start)));
+    if (setup.route_log) setup.route_log->finish();
     progress.erase();
     if (options.verbose) {
       write_message("time      load " + format_seconds(setup.load_seconds) + ", " +

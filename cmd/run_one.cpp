@@ -93,9 +93,11 @@ Progress::Mode prefill_progress_mode(const RunOptions& options) {
 // Moves the progress of the prompt layer by layer: a chunk of it may take minutes.
 class PrefillProgress {
  public:
-  PrefillProgress(Progress& progress, std::size_t total, const Config& config)
-      : progress_(progress), total_(total) {
-    observer_.hidden = [this, &config](std::size_t layer, std::span<const float> hidden) {
+  PrefillProgress(Progress& progress, std::size_t total) : progress_(progress), total_(total) {}
+
+  void attach(Observer& observer, const Config& config) {
+    if (progress_.mode() == Progress::Mode::off) return;
+    observer.hidden = [this, &config](std::size_t layer, std::span<const float> hidden) {
       // The rows of logits, and what is generated, are no progress.
       if (layer >= config.num_hidden_layers || done_ == total_) return;
       const std::size_t tokens = hidden.size() / config.hidden_size;
@@ -105,7 +107,6 @@ class PrefillProgress {
   PrefillProgress(const PrefillProgress&) = delete;
   PrefillProgress& operator=(const PrefillProgress&) = delete;
 
-  const Observer* observer() const { return progress_.mode() == Progress::Mode::off ? nullptr : &observer_; }
   std::function<void(std::size_t)> on_chunk() {
     return [this](std::size_t done) {
       if (done == done_) return;  // the prompt is through
@@ -117,7 +118,6 @@ class PrefillProgress {
  private:
   Progress& progress_;
   std::size_t total_;
-  Observer observer_;
   std::size_t done_ = 0;
   Clock::time_point start_ = Clock::now();
 };
@@ -154,7 +154,10 @@ Turn generate_and_print(const Job& job, Scheduler& scheduler, SavedPrompt* saved
                                printer->token(step);
                              },
                          .text = [&](std::string_view text) { printer->text(text); }});
-  PrefillProgress prefill(progress, to_prefill, setup.model.config());
+  PrefillProgress prefill(progress, to_prefill);
+  Observer observer;
+  prefill.attach(observer, setup.model.config());
+  if (setup.route_log) setup.route_log->attach(observer);
   const auto on_chunk = prefill.on_chunk();
   if (saved) saved->give_to(scheduler, generation);
   GenerateTimes times = generate(
@@ -163,7 +166,7 @@ Turn generate_and_print(const Job& job, Scheduler& scheduler, SavedPrompt* saved
         on_chunk(std::max(done, reused) - reused);
         if (saved) saved->save_from(scheduler, generation);
       },
-      prefill.observer());
+      &observer);
   progress.erase();
   const double save_seconds = saved ? saved->save_seconds().value_or(0) : 0;
   times.decode_seconds = std::max(0.0, times.decode_seconds - save_seconds);  // no work of the model's
@@ -214,6 +217,7 @@ int run_one(const RunSetup& setup) {
         {.kv_format = options.kv_format, .kernels = &setup.kernels, .cancel = SignalFlag::cancel()});
     generate_and_print(job, scheduler, saved ? &*saved : nullptr,
                        file ? Write([&](std::string_view text) { file->write(text); }) : write_output);
+    if (setup.route_log) setup.route_log->finish();
     signal = SignalFlag::signal();
   }
   if (signal != 0) {
@@ -242,6 +246,7 @@ int run_chat(const RunSetup& setup) {
     return generate_and_print(job, scheduler, nullptr, write_output);
   };
   interact({.options = options, .maker = setup.maker, .context = setup.context, .answer = answer});
+  if (setup.route_log) setup.route_log->finish();
   return 0;
 }
 

@@ -8,6 +8,7 @@
 #include "error.h"
 #include "report/units.h"
 #include "runtime/conversation.h"
+#include "tokenizer/unicode.h"
 
 namespace baleen::cmd {
 namespace {
@@ -386,11 +387,58 @@ std::vector<Option> batch_options(RunOptions& o) {
   };
 }
 
+std::vector<Option> route_options(RunOptions& o) {
+  constexpr std::string_view group = "Routing";
+  return {
+      {.name = "route-log",
+       .value = "FILE",
+       .argument = Option::Argument::file,
+       .group = group,
+       .brief = "log which experts every token goes to",
+       .text = "Log which experts every token goes to, in the format of baleen-routes(5), which "
+               "baleen-route-stats(1) "
+               "reads. A log of the same model that is there already grows.",
+       .set = [&o](std::string_view value) { o.route_log = parse_path(value); }},
+      {.name = "route-log-detail",
+       .value = "WHAT",
+       .argument = Option::Argument::text,
+       .group = group,
+       .brief = "counts, experts, weights or scores",
+       .text =
+           "How much of each token is logged: counts are totals alone, for long runs; experts; weights are "
+           "the "
+           "experts with their combine weights; scores adds every expert's score, and the correction bias.",
+       .fallback = "weights",
+       .choices = {"counts", "experts", "weights", "scores"},
+       .in_brief = false,
+       .set =
+           [&o](std::string_view value) {
+             o.route_log_detail = parse_choice<RouteDetail>(value, {{"counts", RouteDetail::counts},
+                                                                    {"experts", RouteDetail::experts},
+                                                                    {"weights", RouteDetail::weights},
+                                                                    {"scores", RouteDetail::scores}});
+           }},
+      {.name = "label",
+       .value = "NAME",
+       .argument = Option::Argument::text,
+       .group = group,
+       .brief = "what kind of text this is, for the log",
+       .text = "What kind of text this is: baleen route-stats --by label compares the labels of a log.",
+       .in_brief = false,
+       .set =
+           [&o](std::string_view value) {
+             if (value.empty() || value.size() > longest_label)
+               throw UsageError("a label has 1 to " + std::to_string(longest_label) + " bytes");
+             if (!unicode::is_valid(value)) throw UsageError("the label is not UTF-8 text");
+             o.label = value;
+           }},
+  };
+}
+
 // What users of later versions know: named here so that asking for it is answered plainly, never ignored.
 std::vector<Option> unavailable_options() {
   return not_in_this_version({
       {.name = "memory", .value = "SIZE", .env = "BALEEN_MEMORY"},
-      {.name = "route-log", .value = "FILE"},
   });
 }
 
@@ -424,9 +472,9 @@ Command run_definition(RunOptions& target) {
             if (!words.empty()) target.prompt = words[0];
           },
   };
-  for (auto&& group :
-       {input_options(target), length_options(target), sampling_options(target), output_options(target),
-        batch_options(target), machine_options(target), message_options(target), unavailable_options()}) {
+  for (auto&& group : {input_options(target), length_options(target), sampling_options(target),
+                       output_options(target), batch_options(target), route_options(target),
+                       machine_options(target), message_options(target), unavailable_options()}) {
     command.options.insert(command.options.end(), group.begin(), group.end());
   }
   return command;

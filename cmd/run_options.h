@@ -9,6 +9,7 @@
 
 #include "cmd/command.h"
 #include "cmd/common_options.h"
+#include "routing/route_line.h"
 #include "runtime/request.h"
 
 namespace baleen::cmd {
@@ -43,6 +44,10 @@ struct RunOptions : CommonOptions {
   std::optional<std::string> output;  // a file
   bool resume = false;
   bool force = false;
+
+  std::optional<std::string> route_log;  // a file
+  RouteDetail route_log_detail = RouteDetail::weights;
+  std::optional<std::string> label;
 
   // More than one answer may come: they are JSON lines.
   bool many() const { return batch || samples > 0; }

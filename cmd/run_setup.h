@@ -12,6 +12,7 @@
 #include "kernels/kernels.h"
 #include "model/model.h"
 #include "report/memory.h"
+#include "routing/route_log.h"
 #include "runtime/prompt.h"
 #include "runtime/thread_pool.h"
 #include "tokenizer/token_id.h"
@@ -31,6 +32,7 @@ struct RunSetup {
   std::size_t context;  // prompt and new tokens at most
   std::uint64_t seed;   // of --seed, or a fresh one
   double load_seconds;
+  RouteLog* route_log;  // null: none is asked for
 
   // Of the KV cache for so many tokens.
   std::uint64_t kv_bytes(std::size_t tokens) const;

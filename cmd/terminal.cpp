@@ -1,7 +1,10 @@
 #include "cmd/terminal.h"
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <charconv>
 #include <cstdlib>
 
 namespace baleen::cmd {
@@ -20,6 +23,20 @@ bool is_dumb() {
 
 bool is_terminal(int fd) {
   return ::isatty(fd) == 1;
+}
+
+std::size_t terminal_width(int fd) {
+  constexpr std::size_t least = 40;
+  constexpr std::size_t most = 1000;
+  constexpr std::size_t usual = 80;
+  std::size_t width = 0;
+  if (is_set("COLUMNS")) {
+    const std::string_view columns = std::getenv("COLUMNS");
+    std::from_chars(columns.data(), columns.data() + columns.size(), width);
+  }
+  winsize size{};
+  if (width == 0 && ::ioctl(fd, TIOCGWINSZ, &size) == 0) width = size.ws_col;
+  return width == 0 ? usual : std::clamp(width, least, most);
 }
 
 Style::Style(int fd, ColorChoice choice)

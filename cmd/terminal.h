@@ -1,6 +1,7 @@
 // What a stream is connected to, and whether text on it may be coloured.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -12,6 +13,8 @@ bool is_terminal(int fd);
 
 // $TERM names a terminal that knows no escape sequences, or none.
 bool is_dumb();
+// Columns of what `fd` is connected to: $COLUMNS, or what the terminal says, or 80.
+std::size_t terminal_width(int fd);
 
 // By stream: on a terminal, unless NO_COLOR is set to something, or as chosen.
 class Style {

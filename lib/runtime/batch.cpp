@@ -183,6 +183,10 @@ void Batch::prepare(Line& line, Prompt prompt, const RequestOptions& request) {
   if (const auto& budget = line.options.think_budget)
     (void)ThinkBudget(tokenizer_, options_.vocab_size, *budget,
                       line.prompt.inside_thinking);  // can it be had?
+  if (options_.on_request) {
+    for (std::size_t number = 0; number < samples(); ++number)
+      options_.on_request(line.index * samples() + number, line.said);
+  }
   line.samples.resize(samples());
 }
 
@@ -211,6 +215,7 @@ void Batch::finish(const Finished& finished) {
   counts_.prefilled_tokens += finished.times.prefilled_tokens;
   counts_.shared_tokens += finished.times.shared_tokens;
   counts_.generated_tokens += finished.generation->ids().size();
+  if (options_.on_end) options_.on_end(finished.request);
   Json names = names_of(line.said, line.index);
   if (options_.samples > 0) names["sample"] = number;
   if (finished.error) {

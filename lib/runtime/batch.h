@@ -43,6 +43,10 @@ struct BatchOptions {
   std::size_t cached_tokens = 0;   // that a KV cache has memory for; a line that needs more is an error
   std::size_t window = 1;          // lines that are read and not handed on, at most
   std::size_t samples = 0;         // answers to each line; 0: one, without a number
+  // Called with the number that observers will see for each sample of a line before the first of them runs, and
+  // once it has ended. What on_request throws is an error of the line.
+  std::function<void(std::uint64_t request, const BatchLine&)> on_request = {};
+  std::function<void(std::uint64_t request)> on_end = {};
   bool hand_on_cancelled = false;  // what was generated until the cancel flag came
   const std::atomic<bool>* cancel = nullptr;
 };

@@ -1,0 +1,177 @@
+// The report of `baleen route-stats` for other programs, itself among them.
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "cmd/route_stats_report.h"
+#include "report/units.h"
+
+namespace baleen::cmd {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using By = RouteStatsOptions::By;
+
+std::string dump(const Json& value) {
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+Json layer_json(const LayerLoad& layer) {
+  const LoadStatistics s = load_statistics(layer.load);
+  Json object = {
+      {"layer", layer.layer}, {"load", layer.load},   {"tokens", layer.tokens},
+      {"top_k", layer.top_k}, {"max_vio", s.max_vio}, {"max_vio_by_chance", max_vio_by_chance(layer)},
+      {"cv", s.cv},           {"entropy", s.entropy}, {"gini", s.gini},
+      {"dead", s.dead}};
+  for (std::size_t i = 0; i < load_quantiles.size(); ++i)
+    object["utilization_p" + format_fixed(100 * load_quantiles[i], 0)] = s.quantiles[i];
+  return object;
+}
+
+Json layers_json(const std::vector<LayerLoad>& layers) {
+  Json list = Json::array();
+  for (const LayerLoad& layer : layers) list.push_back(layer_json(layer));
+  return list;
+}
+
+Json divergence_json(const std::vector<LayerLoad>& numbers,
+                     const std::vector<const std::vector<LayerLoad>*>& sides) {
+  Json list = Json::array();
+  for (std::size_t l = 0; l < numbers.size(); ++l) {
+    std::vector<const LayerLoad*> loads;
+    for (const std::vector<LayerLoad>* side : sides) loads.push_back(&(*side)[l]);
+    const JensenShannon js = jensen_shannon(loads);
+    list.push_back({{"layer", numbers[l].layer}, {"bits", js.bits}, {"bits_by_chance", js.noise}});
+  }
+  return list;
+}
+
+Json parts_json(const RouteReport& r) {
+  Json list = Json::array();
+  for (const LabelLoad& part : r.parts)
+    list.push_back({{"key", part.label}, {"layers", layers_json(part.layers)}});
+  Json object = {{"parts", list}, {"tokens_left_out", r.found.keyed->left_out()}};
+  if (r.parts.size() < 2 || (r.options.by != By::label && r.options.by != By::phase)) return object;
+  std::vector<const std::vector<LayerLoad>*> sides;
+  for (const LabelLoad& part : r.parts) sides.push_back(&part.layers);
+  object["divergence"] = divergence_json(r.layers, sides);
+  object["preferences"] = Json::array();
+  for (const Preference& p : label_preferences(r.parts, 0.01))
+    object["preferences"].push_back({{"layer", p.layer},
+                                     {"expert", p.expert},
+                                     {"key", r.parts[p.label].label},
+                                     {"rate", p.rate},
+                                     {"other_rate", p.other_rate},
+                                     {"ratio", p.ratio},
+                                     {"p_corrected", p.p}});
+  return object;
+}
+
+Json comparison_json(const RouteReport& r, const Comparison& c) {
+  Json movers = Json::array();
+  for (const Mover& m : largest_movers(c.first, c.second, r.options.top.value_or(10)))
+    movers.push_back(
+        {{"layer", m.layer}, {"expert", m.expert}, {"before", m.before}, {"after", m.after}, {"z", m.z}});
+  return {{"tokens", {c.first.front().tokens, c.second.front().tokens}},
+          {"divergence", divergence_json(c.first, {&c.first, &c.second})},
+          {"movers", movers}};
+}
+
+Json curve_json(const CacheCurve& curve) {
+  return {
+      {"reads", curve.reads}, {"lru_hits", curve.lru}, {"lfu_hits", curve.lfu}, {"best_hits", curve.belady}};
+}
+
+Json reuse_json(const RouteReport& r) {
+  const Reuse& reuse = *r.found.reuse;
+  Json layers = Json::array();
+  for (std::size_t l = 0; l < reuse.layers.size(); ++l) {
+    Json layer = curve_json(reuse.layers[l].cache);
+    layer["layer"] = r.found.header->layers[l];
+    layer["repeated_share"] = reuse.layers[l].repetition.share;
+    layer["repeated_share_by_chance"] = reuse.layers[l].repetition.chance;
+    layers.push_back(layer);
+  }
+  return {{"each_layer", curve_json(reuse.each_layer)},
+          {"all_layers_together", curve_json(reuse.shared)},
+          {"layers", layers}};
+}
+
+Json pairs_json(const RouteReport& r) {
+  Json list = Json::array();
+  for (const Pair& p : r.pairs)
+    list.push_back({{"layer", p.layer},
+                    {"experts", {p.a, p.b}},
+                    {"tokens", p.tokens},
+                    {"tokens_by_chance", p.expected},
+                    {"lift", p.lift()},
+                    {"z", p.z}});
+  return list;
+}
+
+Json head_json(const RouteReport& r) {
+  Json object = {{"schema", 1}};
+  if (const auto& h = r.found.header) {
+    object["model"] = h->model;
+    object["experts"] = h->experts;
+    object["top_k"] = h->top_k;
+    object["tokens"] = r.found.loads.tokens();
+    object["prompt_tokens"] = r.found.prompt_tokens;
+    object["generated_tokens"] = r.found.generated_tokens;
+  }
+  object["lines_left_out"] = r.found.problems;
+  return object;
+}
+
+void append_csv(std::string& text, const std::string& key, const std::vector<LayerLoad>& layers) {
+  for (const LayerLoad& layer : layers) {
+    const std::vector<double> shares = utilization(layer.load);
+    for (std::size_t e = 0; e < shares.size(); ++e)
+      text += key + std::to_string(layer.layer) + "," + std::to_string(e) + "," +
+              std::to_string(layer.load[e]) + "," + format_fixed(layer.tokens > 0 ? shares[e] : 0, 6) + "\n";
+  }
+}
+
+// RFC 4180.
+std::string csv_cell(const std::string& text) {
+  if (text.find_first_of(",\"\r\n") == text.npos) return text;
+  std::string cell = "\"";
+  for (const char c : text) {
+    if (c == '"') cell += '"';
+    cell += c;
+  }
+  return cell + "\"";
+}
+
+}  // namespace
+
+// Everything on lines of its own, and a line for each layer: what is long stays readable and can be grepped.
+std::string route_json(const RouteReport& r) {
+  Json object = head_json(r);
+  std::string text = dump(object);
+  text.pop_back();  // "}"
+  text += ",\n\"layers\":[\n";
+  for (std::size_t l = 0; l < r.layers.size(); ++l)
+    text += dump(layer_json(r.layers[l])) + (l + 1 < r.layers.size() ? ",\n" : "\n");
+  text += "]";
+  const auto add = [&](const char* key, const Json& value) {
+    text += ",\n\"" + std::string(key) + "\":" + dump(value);
+  };
+  if (r.found.keyed) add("by", parts_json(r));
+  for (const Comparison& c : r.comparisons)
+    add(c.name == "First and second half" ? "stability" : "compare", comparison_json(r, c));
+  if (r.found.pairs) add("coactivation", pairs_json(r));
+  if (r.found.reuse) add("cache", reuse_json(r));
+  if (!r.found.simulated.empty()) add("simulated_layers", layers_json(r.found.simulated));
+  return text + "}\n";
+}
+
+std::string route_csv(const RouteReport& r) {
+  std::string text = r.parts.empty() ? "" : "key,";
+  text += "layer,expert,load,utilization\n";
+  if (r.parts.empty()) append_csv(text, "", r.layers);
+  for (const LabelLoad& part : r.parts) append_csv(text, csv_cell(part.label) + ",", part.layers);
+  return text;
+}
+
+}  // namespace baleen::cmd
