@@ -195,7 +195,7 @@ std::string program_help(std::span<const Command> commands, const Style& style) 
       continue;
     }
     std::string name(command.name);
-    name.resize(12, ' ');
+    name.resize(13, ' ');
     text += "  " + name + std::string(command.summary) + "\n";
   }
   return text + "\n" + style.bold("Not in this version:") + "\n" + wrap(later, 2) +

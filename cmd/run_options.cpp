@@ -398,6 +398,7 @@ std::vector<Option> route_options(RunOptions& o) {
        .text = "Log which experts every token goes to, in the format of baleen-routes(5), which "
                "baleen-route-stats(1) "
                "reads. A log of the same model that is there already grows.",
+       .in_brief = false,
        .set = [&o](std::string_view value) { o.route_log = parse_path(value); }},
       {.name = "route-log-detail",
        .value = "WHAT",
