@@ -107,10 +107,10 @@ std::string describe_speed(const BatchCounts& counts, double seconds) {
 }
 
 std::string describe_counts(const BatchCounts& counts, double seconds) {
-  return std::to_string(counts.lines) + " lines in " + format_seconds(seconds) + ", prompts " +
-         std::to_string(counts.prefilled_tokens) + " tokens and " + std::to_string(counts.shared_tokens) +
-         " shared, generated " + std::to_string(counts.generated_tokens) + " tokens (" +
-         describe_speed(counts, seconds) + ")";
+  return std::to_string(counts.lines) + (counts.lines == 1 ? " line in " : " lines in ") +
+         format_seconds(seconds) + ", prompts " + std::to_string(counts.prefilled_tokens) + " tokens and " +
+         std::to_string(counts.shared_tokens) + " shared, generated " +
+         std::to_string(counts.generated_tokens) + " tokens (" + describe_speed(counts, seconds) + ")";
 }
 
 // Where results go: standard output, or a file that grows by whole lines.
@@ -239,7 +239,8 @@ int run_many(const RunSetup& setup) {
   results.close();
   if (signal != 0) raise_again(signal);
   if (counts.failed == 0) return 0;
-  throw Error(std::to_string(counts.failed) + " of " + std::to_string(counts.lines) + " lines with an error" +
+  throw Error(std::to_string(counts.failed) + " of " + std::to_string(counts.lines) +
+              (counts.lines == 1 ? " line with an error" : " lines with an error") +
               (options.output ? "; see " + *options.output : ""));
 }
 

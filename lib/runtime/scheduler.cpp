@@ -58,12 +58,12 @@ const KvCache* Scheduler::prompt_rows(const Generation& generation) const {
 std::vector<Finished> Scheduler::step(const Observer* observer) {
   admit();
   for (Sequence& sequence : running_)
-    if (!sequence.cache && !better_to_wait(sequence)) start(sequence);
+    if (!sequence.cache && !better_to_wait(sequence)) try_to_start(sequence);
   tokens_.clear();
   rows_.clear();
   add_prompt_tokens();
   add_generated_tokens();
-  if (tokens_.empty()) return {};
+  if (tokens_.empty()) return take_finished();
   try {
     forward_.run(
         tokens_, [&](std::size_t row, std::span<const float> logits) { take_logits(row, logits); }, observer);
@@ -111,6 +111,15 @@ bool Scheduler::better_to_wait(const Sequence& sequence) const {
     ready = std::max(ready, std::min(common, other.length()));
   }
   return promised >= ready + worth_waiting;
+}
+
+// A cache that cannot be had is the fault of the one that asks for so much.
+void Scheduler::try_to_start(Sequence& sequence) {
+  try {
+    start(sequence);
+  } catch (const Error&) {
+    sequence.error = std::current_exception();
+  }
 }
 
 // Gives the sequence its cache, with the rows of as much of its prompt as any other has.

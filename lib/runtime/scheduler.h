@@ -103,6 +103,7 @@ class Scheduler {
   std::size_t cache_tokens(const Generation&) const;
   std::uint64_t cache_bytes() const;
   void admit();
+  void try_to_start(Sequence&);
   void start(Sequence&);
   bool better_to_wait(const Sequence&) const;
   void add_prompt_tokens();

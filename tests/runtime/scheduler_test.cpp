@@ -250,6 +250,35 @@ TEST_CASE("an error of one generation is its own") {
   CHECK(done == 3);
 }
 
+TEST_CASE("a KV cache that cannot be had is an error of its generation") {
+  const Model model = tiny_model();
+  const std::vector<Request> requests = some_requests(3, model.config().vocab_size);
+  ThreadPool pool(2);
+  Scheduler scheduler(model, pool, options_for(scalar(), 3));
+  std::vector<std::unique_ptr<Generation>> generations;
+  for (std::size_t i = 0; i < 3; ++i) {
+    GenerateOptions options = requests[i].options;
+    if (i == 1) options.max_new_tokens.reset();
+    const std::size_t context = i == 1 ? std::size_t{1} << 44 : 400;
+    generations.push_back(std::make_unique<Generation>(requests[i].prompt, options, nullptr,
+                                                       model.config().vocab_size, context,
+                                                       GenerateEvents{[](const Step&) {}, {}}));
+    scheduler.add(*generations.back());
+  }
+  std::size_t errors = 0, done = 0;
+  while (!scheduler.idle()) {
+    for (const Finished& finished : scheduler.step()) {
+      ++done;
+      if (!finished.error) continue;
+      ++errors;
+      CHECK(finished.generation == generations[1].get());
+      CHECK_THROWS_AS(std::rethrow_exception(finished.error), Error);
+    }
+  }
+  CHECK(errors == 1);
+  CHECK(done == 3);
+}
+
 TEST_CASE("the cancel flag ends those that run and those that wait") {
   const Model model = tiny_model();
   const std::vector<Request> requests = some_requests(4, model.config().vocab_size);
