@@ -1,6 +1,5 @@
 #include "cmd/output.h"
 
-#include <poll.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -8,6 +7,7 @@
 #include <string>
 
 #include "error.h"
+#include "report/output_file.h"
 
 namespace baleen::cmd {
 namespace {
@@ -15,22 +15,6 @@ namespace {
 [[noreturn]] void throw_failed_write() {
   if (errno == EPIPE) throw ClosedPipe();
   throw OutputError("standard output: " + std::string(std::strerror(errno)));
-}
-
-// Returns false, with errno set, if not everything could be written.
-bool write_all(int fd, std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t count = ::write(fd, text.data(), text.size());
-    if (count >= 0) {
-      text.remove_prefix(static_cast<std::size_t>(count));
-    } else if (errno == EAGAIN) {  // somebody made the pipe non-blocking
-      pollfd ready{.fd = fd, .events = POLLOUT, .revents = 0};
-      ::poll(&ready, 1, -1);
-    } else if (errno != EINTR) {
-      return false;
-    }
-  }
-  return true;
 }
 
 }  // namespace

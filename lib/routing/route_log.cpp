@@ -11,6 +11,7 @@
 
 #include "error.h"
 #include "kernels/dispatch.h"
+#include "report/output_file.h"
 
 namespace baleen {
 namespace {
@@ -254,23 +255,16 @@ void RouteLog::finish() {
 }
 
 void RouteLog::write() {
-  std::string_view rest = lines_;
-  while (!rest.empty()) {
-    const ssize_t written = ::write(fd_.get(), rest.data(), rest.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) {
-      const int error = errno;
-      // A full disk took a part: what stays are whole lines.
-      struct stat status {};
-      if (regular_ && ::fstat(fd_.get(), &status) == 0)
-        (void)!::ftruncate(fd_.get(), static_cast<off_t>(whole_lines(
-                                          file_, fd_.get(), static_cast<std::size_t>(status.st_size))));
-      lines_.clear();
-      throw_system_error(file_, "", error);
-    }
-    rest.remove_prefix(static_cast<std::size_t>(written));
-  }
+  const bool written = write_all(fd_.get(), lines_);
+  const int error = errno;
   lines_.clear();
+  if (written) return;
+  // A full disk took a part: what stays are whole lines.
+  struct stat status {};
+  if (regular_ && ::fstat(fd_.get(), &status) == 0)
+    (void)!::ftruncate(fd_.get(), static_cast<off_t>(whole_lines(file_, fd_.get(),
+                                                                 static_cast<std::size_t>(status.st_size))));
+  throw_system_error(file_, "", error);
 }
 
 }  // namespace baleen
