@@ -100,6 +100,24 @@ SchedulerOptions options_for(const kernels::Kernels& kernels, std::size_t parall
   return options;
 }
 
+// Runs `count` generations to their end, of which `failing` alone must have an error: that.
+std::exception_ptr only_error(Scheduler& scheduler, const Generation& failing, std::size_t count) {
+  std::exception_ptr error;
+  std::size_t errors = 0, done = 0;
+  while (!scheduler.idle()) {
+    for (const Finished& finished : scheduler.step()) {
+      ++done;
+      if (!finished.error) continue;
+      ++errors;
+      CHECK(finished.generation == &failing);
+      error = finished.error;
+    }
+  }
+  CHECK(errors == 1);
+  CHECK(done == count);
+  return error;
+}
+
 const kernels::Kernels& scalar() {
   return *kernels::find_kernels("scalar");
 }
@@ -236,18 +254,9 @@ TEST_CASE("an error of one generation is its own") {
                                                        GenerateEvents{on_token, {}}));
     scheduler.add(*generations.back());
   }
-  std::size_t errors = 0, done = 0;
-  while (!scheduler.idle()) {
-    for (const Finished& finished : scheduler.step()) {
-      ++done;
-      if (!finished.error) continue;
-      ++errors;
-      CHECK(finished.generation == generations[1].get());
-      CHECK_THROWS_WITH_AS(std::rethrow_exception(finished.error), "no more of this", Error);
-    }
-  }
-  CHECK(errors == 1);
-  CHECK(done == 3);
+  const std::exception_ptr error = only_error(scheduler, *generations[1], 3);
+  REQUIRE(error);
+  CHECK_THROWS_WITH_AS(std::rethrow_exception(error), "no more of this", Error);
 }
 
 TEST_CASE("a KV cache that cannot be had is an error of its generation") {
@@ -265,18 +274,9 @@ TEST_CASE("a KV cache that cannot be had is an error of its generation") {
                                                        GenerateEvents{[](const Step&) {}, {}}));
     scheduler.add(*generations.back());
   }
-  std::size_t errors = 0, done = 0;
-  while (!scheduler.idle()) {
-    for (const Finished& finished : scheduler.step()) {
-      ++done;
-      if (!finished.error) continue;
-      ++errors;
-      CHECK(finished.generation == generations[1].get());
-      CHECK_THROWS_AS(std::rethrow_exception(finished.error), Error);
-    }
-  }
-  CHECK(errors == 1);
-  CHECK(done == 3);
+  const std::exception_ptr error = only_error(scheduler, *generations[1], 3);
+  REQUIRE(error);
+  CHECK_THROWS_AS(std::rethrow_exception(error), Error);
 }
 
 TEST_CASE("the cancel flag ends those that run and those that wait") {
