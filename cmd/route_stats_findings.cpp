@@ -194,8 +194,8 @@ void read_logs(const RouteStatsOptions& o, const std::vector<std::string>& files
                   " lines in all were left out\n");
 }
 
-// The model reads the text as it is, window by window, each with the begin-of-text token that the tokenizer's
-// configuration asks for.
+// The model reads the text as it is, behind the begin-of-text token that the tokenizer's configuration asks
+// for, window by window.
 void read_text(const RouteStatsOptions& o, Gatherer& gatherer) {
   const fs::path folder = o.model ? *o.model : default_model_folder();
   const kernels::Kernels& kernels = choose_kernels(o.isa);
@@ -228,7 +228,7 @@ void read_text(const RouteStatsOptions& o, Gatherer& gatherer) {
     const std::size_t count = std::min(window, ids.size() - begin);
     session.feed(
         std::span(ids).subspan(begin, count), kernels::Path::batch, Session::Want::none,
-        [](std::size_t, std::span<const float>) {}, {}, &observer);
+        [](std::size_t, std::span<const float>) {}, &observer);
     progress.update(begin + count, seconds_since(start));
   }
 }

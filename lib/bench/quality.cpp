@@ -55,7 +55,7 @@ class Reader {
         [&](std::size_t i, std::span<const float> row) {
           std::copy(row.begin(), row.end(), logits_.begin() + static_cast<std::ptrdiff_t>(i * vocab));
         },
-        {}, &observer_);
+        &observer_);
   }
 
   std::span<const float> logits(std::size_t i) const {

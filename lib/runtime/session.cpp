@@ -15,7 +15,9 @@ Session::Session(const Model& model, ThreadPool& pool, const SessionOptions& opt
       cache_(KvLayout(model.config(), options.kv_format), model.config().num_hidden_layers, context_),
       chunk_(std::max<std::size_t>(1, options.chunk)) {}
 
-std::size_t Session::position() const { return cache_.length(); }
+std::size_t Session::position() const {
+  return cache_.length();
+}
 
 void Session::check(std::span<const TokenId> ids) const {
   for (std::size_t i = 0; i < ids.size(); ++i)
@@ -28,7 +30,7 @@ void Session::check(std::span<const TokenId> ids) const {
 }
 
 void Session::feed(std::span<const TokenId> ids, kernels::Path path, Want want, const OnLogits& on_logits,
-                   const OnProgress& on_progress, const Observer* observer) {
+                   const Observer* observer) {
   check(ids);
   for (std::size_t begin = 0; begin < ids.size(); begin += chunk_) {
     const std::size_t count = std::min(chunk_, ids.size() - begin);
@@ -39,8 +41,8 @@ void Session::feed(std::span<const TokenId> ids, kernels::Path path, Want want, 
                    want == Want::all || (want == Want::last && last)};
     }
     forward_.run(
-        tokens, [&](std::size_t i, std::span<const float> logits) { on_logits(begin + i, logits); }, observer);
-    if (on_progress) on_progress(begin + count);
+        tokens, [&](std::size_t i, std::span<const float> logits) { on_logits(begin + i, logits); },
+        observer);
   }
 }
 

@@ -32,12 +32,11 @@ class Session {
   enum class Want { none, last, all };  // tokens whose logits are asked for
   // logits [vocab_size] of token ids[index]; valid during the call.
   using OnLogits = std::function<void(std::size_t index, std::span<const float> logits)>;
-  using OnProgress = std::function<void(std::size_t tokens_done)>;
 
   // Appends ids to the sequence. Logits of the wanted tokens come in ascending order. Throws Error if an id
   // is outside the vocabulary or the context would overflow (nothing is fed then), Cancelled if asked to.
   void feed(std::span<const TokenId> ids, kernels::Path path, Want want, const OnLogits& on_logits,
-            const OnProgress& on_progress = {}, const Observer* observer = nullptr);
+            const Observer* observer = nullptr);
 
   std::size_t position() const;  // tokens fed so far
   std::size_t context() const { return context_; }

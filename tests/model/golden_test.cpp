@@ -84,9 +84,9 @@ Run run(const Model& model, const Expected& expected, const Setup& setup) {
   };
   const auto prompt = ids_of(expected, "input_ids");
   const auto greedy = ids_of(expected, "greedy_ids");
-  session.feed(prompt, Path::batch, Session::Want::all, keep(result.logits), {}, &observer);
+  session.feed(prompt, Path::batch, Session::Want::all, keep(result.logits), &observer);
   for (std::size_t i = 0; i + 1 < greedy.size(); ++i)
-    session.feed({&greedy[i], 1}, Path::stream, Session::Want::last, keep(result.logits), {}, &observer);
+    session.feed({&greedy[i], 1}, Path::stream, Session::Want::last, keep(result.logits), &observer);
   return result;
 }
 

@@ -92,10 +92,10 @@ void run_logged(const Model& model, const Expected& expected, RouteLog& log, std
   Observer observer;
   log.attach(observer);
   const auto ignore = [](std::size_t, std::span<const float>) {};
-  session.feed(ids_of(expected, "input_ids"), Path::batch, Session::Want::none, ignore, {}, &observer);
+  session.feed(ids_of(expected, "input_ids"), Path::batch, Session::Want::none, ignore, &observer);
   const std::vector<TokenId> greedy = ids_of(expected, "greedy_ids");
   for (std::size_t i = 0; i + 1 < greedy.size(); ++i)
-    session.feed({&greedy[i], 1}, Path::stream, Session::Want::none, ignore, {}, &observer);
+    session.feed({&greedy[i], 1}, Path::stream, Session::Want::none, ignore, &observer);
   log.finish();
 }
 
