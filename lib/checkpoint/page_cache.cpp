@@ -1,0 +1,120 @@
+#include "checkpoint/page_cache.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "checkpoint/files.h"
+
+namespace baleen {
+namespace {
+
+// Residency is remembered in pieces of that size: 1.3 million of them for the largest checkpoints.
+constexpr std::size_t piece = std::size_t{1} << 20;
+constexpr std::size_t pieces_at_once = 256;
+
+std::size_t page_size() {
+  static const auto size = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  return size;
+}
+
+// The whole pages that hold the bytes.
+std::span<const std::byte> pages_of(std::span<const std::byte> bytes) {
+  const auto begin = reinterpret_cast<std::uintptr_t>(bytes.data()) & ~(page_size() - 1);
+  const auto end =
+      (reinterpret_cast<std::uintptr_t>(bytes.data() + bytes.size()) + page_size() - 1) & ~(page_size() - 1);
+  return {reinterpret_cast<const std::byte*>(begin), end - begin};
+}
+
+void advise(std::span<const std::byte> pages, int advice) {
+  (void)::madvise(const_cast<std::byte*>(pages.data()), pages.size(), advice);
+}
+
+}  // namespace
+
+struct StreamedReading::File {
+  std::filesystem::path path;
+  std::span<const std::byte> bytes;
+  std::once_flag looked;
+  std::vector<bool> resident;  // by piece: some page of it was in the page cache before
+
+  void look() {
+    resident.assign((bytes.size() + piece - 1) / piece, false);
+    const std::size_t pages_in_piece = piece / page_size();
+    std::vector<unsigned char> pages(pieces_at_once * pages_in_piece);
+    for (std::size_t first = 0; first < resident.size(); first += pieces_at_once) {
+      const std::size_t begin = first * piece;
+      const std::size_t size = std::min(bytes.size() - begin, pieces_at_once * piece);
+      const std::size_t count = (size + page_size() - 1) / page_size();
+      auto* const address = const_cast<std::byte*>(bytes.data() + begin);
+      // Where the system does not tell, all pages count as somebody's.
+      const bool told = ::mincore(address, size, pages.data()) == 0;
+      for (std::size_t i = 0; i < count; ++i)
+        if (!told || (pages[i] & 1U) != 0) resident[first + i / pages_in_piece] = true;
+    }
+  }
+
+  // Drops [begin, end), whole pages, except what was there before.
+  void drop(std::size_t begin, std::size_t end) const {
+    FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (file.get() < 0) return;  // it stays in the page cache: nothing is wrong with the result
+    while (begin < end) {
+      const bool keep = resident[begin / piece];
+      std::size_t stop = (begin / piece + 1) * piece;
+      while (stop < end && resident[stop / piece] == keep) stop += piece;
+      stop = std::min(stop, end);
+      if (!keep)
+        (void)::posix_fadvise(file.get(), static_cast<off_t>(begin), static_cast<off_t>(stop - begin),
+                              POSIX_FADV_DONTNEED);
+      begin = stop;
+    }
+  }
+};
+
+StreamedReading::StreamedReading(std::filesystem::path dir, const Checkpoint& checkpoint)
+    : dir_(std::move(dir)) {
+  for (std::size_t i = 0; i < checkpoint.files(); ++i) {
+    const WeightFile weights = checkpoint.file(i);
+    if (weights.bytes.empty()) continue;
+    files_.push_back(std::make_unique<File>());
+    files_.back()->path = dir_ / weights.name;
+    files_.back()->bytes = weights.bytes;
+  }
+  std::sort(files_.begin(), files_.end(),
+            [](const auto& a, const auto& b) { return a->bytes.data() < b->bytes.data(); });
+}
+
+StreamedReading::~StreamedReading() = default;
+
+StreamedReading::File* StreamedReading::file_of(const std::byte* address) {
+  const auto next =
+      std::upper_bound(files_.begin(), files_.end(), address,
+                       [](const std::byte* a, const auto& file) { return a < file->bytes.data(); });
+  if (next == files_.begin()) return nullptr;
+  File* const file = std::prev(next)->get();
+  return address < file->bytes.data() + file->bytes.size() ? file : nullptr;
+}
+
+void StreamedReading::will_read(std::span<const std::byte> bytes) {
+  File* const file = bytes.empty() ? nullptr : file_of(bytes.data());
+  if (file == nullptr) return;
+  std::call_once(file->looked, [file] { file->look(); });
+  advise(pages_of(bytes), MADV_POPULATE_READ);
+}
+
+void StreamedReading::was_read(std::span<const std::byte> bytes) {
+  const File* const file = bytes.empty() ? nullptr : file_of(bytes.data());
+  if (file == nullptr || file->resident.empty()) return;
+  const std::span<const std::byte> pages = pages_of(bytes);
+  advise(pages, MADV_DONTNEED);
+  const auto begin = static_cast<std::size_t>(pages.data() - file->bytes.data());
+  file->drop(begin, std::min(begin + pages.size(), file->bytes.size()));
+}
+
+}  // namespace baleen

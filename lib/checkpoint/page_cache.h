@@ -1,0 +1,34 @@
+// Reading far more than memory holds, once, without driving out of the page cache what others keep there.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <memory>
+#include <span>
+
+#include "checkpoint/checkpoint.h"
+
+namespace baleen {
+
+// Walks through a checkpoint's mapped files. Pages that were not in the page cache when their file was first
+// touched leave it again after they were read; the others stay. Any thread may call it.
+class StreamedReading {
+ public:
+  // `dir` is where the checkpoint's files lie. Keeps a reference.
+  StreamedReading(std::filesystem::path dir, const Checkpoint&);
+  ~StreamedReading();
+
+  // Brings in bytes of a tensor, many pages at a time.
+  void will_read(std::span<const std::byte> bytes);
+  // Gives them up: they no longer count as this process's memory.
+  void was_read(std::span<const std::byte> bytes);
+
+ private:
+  struct File;
+  File* file_of(const std::byte* address);
+
+  std::filesystem::path dir_;
+  std::vector<std::unique_ptr<File>> files_;  // ascending addresses
+};
+
+}  // namespace baleen
