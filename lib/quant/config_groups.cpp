@@ -1,7 +1,6 @@
 #include "quant/config_groups.h"
 
 #include <algorithm>
-#include <charconv>
 #include <map>
 #include <set>
 #include <string_view>
@@ -18,48 +17,6 @@ namespace {
 using nlohmann::ordered_json;
 using Names = std::vector<std::string_view>;
 using Numbers = std::vector<std::size_t>;
-
-// ---- A module's name, taken apart
-
-// "model.layers.3.mlp.experts.17.up_proj": layer 3, stem "mlp.experts", expert 17, leaf "up_proj".
-struct Place {
-  std::size_t layer = 0;
-  std::string_view stem;
-  std::optional<std::size_t> expert;
-  std::string_view leaf;
-};
-
-// The number between two dots behind the first `word`, and what follows: ".layers." in the name above gives 3
-// and "mlp.experts.17.up_proj".
-struct Numbered {
-  std::string_view before;
-  std::size_t number = 0;
-  std::string_view behind;
-};
-std::optional<Numbered> split_at_number(std::string_view name, std::string_view word) {
-  const std::size_t at = name.find(word);
-  if (at == name.npos) return std::nullopt;
-  Numbered split{name.substr(0, at), 0, {}};
-  const char* const begin = name.data() + at + word.size();
-  const char* const end = name.data() + name.size();
-  const auto [dot, error] = std::from_chars(begin, end, split.number);
-  if (error != std::errc() || dot == end || *dot != '.') return std::nullopt;
-  split.behind = std::string_view(dot + 1, static_cast<std::size_t>(end - dot - 1));
-  return split;
-}
-
-std::optional<Place> place_of(std::string_view name) {
-  constexpr std::string_view experts = ".experts.";
-  const std::optional<Numbered> layer = split_at_number(name, ".layers.");
-  if (!layer) return std::nullopt;
-  const std::string_view rest = layer->behind;
-  if (const std::optional<Numbered> expert = split_at_number(rest, experts))
-    return Place{layer->number, rest.substr(0, expert->before.size() + experts.size() - 1), expert->number,
-                 expert->behind};
-  const std::size_t dot = rest.rfind('.');
-  if (dot == rest.npos) return Place{layer->number, {}, {}, rest};
-  return Place{layer->number, rest.substr(0, dot), {}, rest.substr(dot + 1)};
-}
 
 // ---- Targets: names and patterns for some modules that are true of no others
 
@@ -97,7 +54,7 @@ Stems stems_of(std::span<const ModuleFormat> modules, SideOf side_of) {
   Stems result;
   for (const ModuleFormat& module : modules) {
     const Side side = side_of(module);
-    const std::optional<Place> place = place_of(module.name);
+    const std::optional<ModulePlace> place = place_of(module.name);
     if (!place) {
       if (side == Side::meant) result.outside.push_back(module.name);
       continue;
@@ -217,12 +174,6 @@ std::vector<std::string> targets_of(std::span<const ModuleFormat> modules, SideO
 
 // ---- compressed-tensors
 
-// fp8 and mxfp4 have a group of their own, whatever Target::group says.
-bool same(const Target& a, const Target& b) {
-  return a.encoding == b.encoding &&
-         (a.group == b.group || a.encoding == Encoding::fp8 || a.encoding == Encoding::mxfp4);
-}
-
 const char* format_name(const Target& target) {
   return target.encoding == Encoding::mxfp4 ? "mxfp4-pack-quantized" : "pack-quantized";
 }
@@ -259,7 +210,9 @@ ordered_json compressed_tensors(std::span<const ModuleFormat> modules, const std
     std::vector<std::string> names = {"Linear"};
     if (targets.size() > 1)
       names = targets_of(modules, [&](const ModuleFormat& module) {
-        return !module.target ? Side::neither : same(*module.target, target) ? Side::meant : Side::other;
+        return !module.target                        ? Side::neither
+               : same_format(*module.target, target) ? Side::meant
+                                                     : Side::other;
       });
     groups["group_" + std::to_string(groups.size())] = group(target, std::move(names));
   }
@@ -276,7 +229,7 @@ ordered_json compressed_tensors(std::span<const ModuleFormat> modules, const std
 // Names alone: what reads this list knows no "re:", but a name there covers all that is below it.
 ordered_json deepseek_fp8(std::span<const ModuleFormat> modules) {
   const auto parent = [](const ModuleFormat& module) -> std::string_view {
-    const std::optional<Place> place = place_of(module.name);
+    const std::optional<ModulePlace> place = place_of(module.name);
     const std::string_view name = module.name;
     return place && place->expert ? name.substr(0, name.find(".experts.") + 8) : name;
   };
@@ -304,13 +257,13 @@ std::vector<Target> distinct_targets(std::span<const ModuleFormat> modules) {
   for (const ModuleFormat& module : modules) {
     if (!module.target) continue;
     const auto at = std::find_if(targets.begin(), targets.end(),
-                                 [&](const Target& target) { return same(target, *module.target); });
+                                 [&](const Target& target) { return same_format(target, *module.target); });
     const auto index = static_cast<std::size_t>(at - targets.begin());
     if (at == targets.end()) {
       targets.push_back(*module.target);
       experts.push_back(0);
     }
-    const std::optional<Place> place = place_of(module.name);
+    const std::optional<ModulePlace> place = place_of(module.name);
     if (place && place->expert) ++experts[index];
   }
   const auto most = std::max_element(experts.begin(), experts.end()) - experts.begin();

@@ -3,19 +3,11 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <span>
-#include <string>
 
-#include "quant/target.h"
+#include "quant/module_name.h"
 
 namespace baleen {
-
-// A linear layer of the checkpoint.
-struct ModuleFormat {
-  std::string name;              // without ".weight"
-  std::optional<Target> target;  // none: it stays as it is
-};
 
 // As compressed-tensors' QuantizationConfig writes it: one config group for each distinct target, and the
 // modules that stay on the ignore list; or as DeepSeek writes fp8. `modules` are all linear layers, routers
@@ -23,8 +15,9 @@ struct ModuleFormat {
 //
 // A single group's targets are ["Linear"]. Several groups are told apart by regular expressions of a kind of
 // module, its layers, and its experts where a layer's differ; a group for which those would say something
-// wrong of any module lists the names. The group with most routed experts comes first: transformers takes
-// the first one that speaks of experts for all of them.
+// wrong of any module lists the names. No module is spoken of by two groups, since compressed-tensors tries
+// patterns in the order of the alphabet, vLLM in that of the groups. The group with most routed experts comes
+// first: transformers takes the first one with a pattern that has "experts" in it for all of them.
 nlohmann::ordered_json quantization_config(std::span<const ModuleFormat> modules);
 
 }  // namespace baleen

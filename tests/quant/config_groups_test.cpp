@@ -159,18 +159,20 @@ TEST_CASE("other architectures") {
 }
 
 TEST_CASE("names for which a pattern would say something wrong are listed") {
-  // The same layers twice: ".*\.layers\.1\." would mean both.
+  // The same layers twice: ".*\\.layers\\.1\\." would mean both.
   Modules modules;
   for (const char* model : {"model", "draft"})
-    for (const char* layer : {"0", "1"})
-      modules.push_back({std::string(model) + ".layers." + layer + ".self_attn.q_proj", int4});
-  modules[3].target = int8;
+    for (const char* tail :
+         {".layers.0.self_attn.q_proj", ".layers.1.self_attn.q_proj", ".layers.1.self_attn.k_proj"})
+      modules.push_back({std::string(model) + tail, int4});
+  modules[4].target = modules[5].target = int8;
   modules.push_back({"model.layers.7", int8});
   modules.push_back({"model.layers.99999999999999999999.q", std::nullopt});
   modules.push_back({"proj", std::nullopt});
   const ordered_json config = quantization_config(modules);
   check_read_back(modules, config);
-  CHECK(targets(config, "group_0") == ordered_json{modules[0].name, modules[1].name, modules[2].name});
+  CHECK(targets(config, "group_0") ==
+        ordered_json{modules[0].name, modules[1].name, modules[2].name, modules[3].name});
   // A layer that is there once more behind the others, and stays: DeepSeek's MTP layer.
   modules = deepseek([](auto...) { return int4; });
   for (const ModuleFormat& module : Modules(modules))
