@@ -48,6 +48,11 @@ Format float_format(DType dtype) {
 
 }  // namespace
 
+bool same_format(const Target& a, const Target& b) {
+  const bool own_group = a.encoding == Encoding::fp8 || a.encoding == Encoding::mxfp4;
+  return a.encoding == b.encoding && (own_group || a.group == b.group);
+}
+
 std::string target_name(const Target& target) {
   switch (target.encoding) {
     case Encoding::fp8:

@@ -28,6 +28,9 @@ struct Target {
   bool operator==(const Target&) const = default;
 };
 
+// Equal but for the group of those that have their own.
+bool same_format(const Target&, const Target&);
+
 // "int4 group 32", "int8 channel", "fp8 128x128", "mxfp4": as find_weight names it once it is stored.
 std::string target_name(const Target&);
 
