@@ -19,6 +19,8 @@
 #include <cstdint>
 #include <string_view>
 
+#include "kernels/encode.h"
+
 namespace baleen::kernels {
 
 // How the values of a weight, or its scales, are stored.
@@ -195,6 +197,9 @@ struct Kernels {
   void (*attention[path_count])(const AttentionArgs&);
   // Stores `width` numbers as one KV cache row.
   void (*kv_store)(KvFormat format, const float* x, std::size_t width, std::byte* row);
+
+  // Rounds weights to what a checkpoint stores: the same on every instruction set, see encode.h.
+  Encoders encode;
 
   // Multiplies and adds in registers alone, `rounds` times as many as keep the units busy, and returns how
   // many floating-point operations that were: for measuring what the processor can do at most.

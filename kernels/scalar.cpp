@@ -271,6 +271,7 @@ Kernels make_table() {
           .axpy = axpy,
           .attention = {attention, attention, attention},
           .kv_store = kv_store,
+          .encode = scalar_encoders,
           .peak = peak};
 }
 

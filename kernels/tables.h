@@ -16,6 +16,8 @@ const Kernels& neon_kernels();
 const Kernels& neon_dotprod_kernels();
 const Kernels& neon_bf16_kernels();
 
+extern const Encoders scalar_encoders;
+
 // Widened rows of a matrix that a matmul holds in scratch at a time, for the largest instruction set.
 inline constexpr std::size_t scratch_rows = 16;
 // Floats that a row in scratch is padded to: the widest vector there is, and a cache line.

@@ -32,6 +32,7 @@ Kernels make_table() {
           .axpy = axpy<V>,
           .attention = {attention<V>, attention<V>, attention<V>},
           .kv_store = scalar_kernels().kv_store,
+          .encode = scalar_encoders,
           .peak = peak<V>};
 }
 
