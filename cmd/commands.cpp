@@ -4,6 +4,7 @@
 
 #include "cmd/bench_options.h"
 #include "cmd/kernel_choice.h"
+#include "cmd/quantize_options.h"
 #include "cmd/route_stats_options.h"
 #include "cmd/run_options.h"
 #include "report/version.h"
@@ -12,12 +13,13 @@ namespace baleen::cmd {
 
 std::vector<Command> all_commands() {
   RunOptions run;  // only the words of the definitions are looked at
+  QuantizeOptions quantize;
   BenchOptions bench;
   RouteStatsOptions route_stats;
   std::vector<Command> commands;
   commands.push_back(run_definition(run));
   commands.push_back(bench_definition(bench));
-  commands.push_back({.name = "quantize", .available = false});
+  commands.push_back(quantize_definition(quantize));
   commands.push_back(route_stats_definition(route_stats));
   return commands;
 }

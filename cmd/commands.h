@@ -13,6 +13,7 @@ std::vector<Command> all_commands();
 
 // `baleen run` and so on. Each returns the exit status.
 int run(std::vector<std::string> words);
+int quantize(std::vector<std::string> words);
 int bench(std::vector<std::string> words);
 int route_stats(std::vector<std::string> words);
 

@@ -1,6 +1,9 @@
 #include "cmd/common_options.h"
 
+#include <algorithm>
 #include <charconv>
+#include <iterator>
+#include <utility>
 
 #include "cmd/commands.h"
 #include "cmd/help.h"
@@ -45,7 +48,7 @@ Option model_option(CommonOptions& o) {
           .set = [&o](std::string_view value) { o.model = check_folder(parse_path(value)); }};
 }
 
-std::vector<Option> machine_options(CommonOptions& o) {
+std::vector<Option> processor_options(CommonOptions& o) {
   constexpr std::string_view group = "Machine";
   return {
       {.name = "threads",
@@ -78,13 +81,21 @@ std::vector<Option> machine_options(CommonOptions& o) {
                                                             {"amx", "amx"},
                                                             {"neon", "neon"}});
            }},
+  };
+}
+
+std::vector<Option> machine_options(CommonOptions& o) {
+  constexpr std::string_view group = "Machine";
+  std::vector<Option> options = processor_options(o);
+  std::vector<Option> model_options = {
       {.name = "kv-type",
        .value = "TYPE",
        .argument = Option::Argument::text,
        .group = group,
        .brief = "storage of the KV cache: f32, bf16 or int8 (default f32)",
-       .text = "How the KV cache stores its numbers: f32 (exact, the default), bf16 (half the memory) or int8 (a "
-               "good quarter, one scale for every 32 numbers).",
+       .text =
+           "How the KV cache stores its numbers: f32 (exact, the default), bf16 (half the memory) or int8 (a "
+           "good quarter, one scale for every 32 numbers).",
        .choices = {"bf16", "f32", "int8"},
        .in_brief = false,
        .set =
@@ -96,8 +107,9 @@ std::vector<Option> machine_options(CommonOptions& o) {
        .argument = Option::Argument::text,
        .group = group,
        .brief = "output head as stored, or rounded to int8 at load",
-       .text = "The output head is read whole for every token. int8 rounds it at load, by groups of 32 columns: "
-               "half the bytes of bf16, in memory of its own; -v says how much and how large the error is.",
+       .text =
+           "The output head is read whole for every token. int8 rounds it at load, by groups of 32 columns: "
+           "half the bytes of bf16, in memory of its own; -v says how much and how large the error is.",
        .fallback = "stored",
        .choices = {"stored", "int8"},
        .in_brief = false,
@@ -106,6 +118,8 @@ std::vector<Option> machine_options(CommonOptions& o) {
              o.lm_head_int8 = parse_choice<bool>(value, {{"stored", false}, {"int8", true}});
            }},
   };
+  std::move(model_options.begin(), model_options.end(), std::back_inserter(options));
+  return options;
 }
 
 std::vector<Option> message_options(CommonOptions& o) {

@@ -22,7 +22,8 @@ struct CommonOptions {
   std::optional<std::filesystem::path> model;
   std::optional<std::size_t> threads;
   std::string isa = "auto";
-  // Exact unless asked for less: a bf16 cache moves logits enough to reroute tokens whose experts nearly tied.
+  // Exact unless asked for less: a bf16 cache moves logits enough to reroute tokens whose experts nearly
+  // tied.
   kernels::KvFormat kv_format = kernels::KvFormat::f32;
   bool lm_head_int8 = false;
 
@@ -36,9 +37,11 @@ struct CommonOptions {
   bool version = false;
 };
 
-Option model_option(CommonOptions& target);                  // -m
-std::vector<Option> machine_options(CommonOptions& target);  // -t, --isa, --kv-type, --lm-head
-std::vector<Option> message_options(CommonOptions& target);  // -v, -q, --progress, --color, -h, --help, --version
+Option model_option(CommonOptions& target);                    // -m
+std::vector<Option> processor_options(CommonOptions& target);  // -t, --isa
+std::vector<Option> machine_options(CommonOptions& target);    // and --kv-type, --lm-head
+std::vector<Option> message_options(
+    CommonOptions& target);  // -v, -q, --progress, --color, -h, --help, --version
 
 // Where progress goes by these options and by what standard error is.
 Progress::Mode progress_mode(const CommonOptions& options);

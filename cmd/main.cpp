@@ -58,6 +58,7 @@ int dispatch(const Words& words) {
   const std::string& name = words[0];
   const Words rest(words.begin() + 1, words.end());
   if (name == "run") return run(rest);
+  if (name == "quantize") return quantize(rest);
   if (name == "bench") return bench(rest);
   if (name == "route-stats") return route_stats(rest);
   if (name == "-h" || name == "--help") return print(program_help(commands, style));

@@ -1,7 +1,6 @@
 #include "quant/job.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <mutex>
 #include <string>
@@ -111,6 +110,7 @@ class ModuleJob {
       scratch_.values.resize(parts[0].bytes);
       scratch_.scales.resize(parts[1].bytes);
       EncodeArgs args;
+      args.kernels = options_.kernels;
       args.target = target;
       args.rule = options_.rule;
       args.plain = module_.plain;
@@ -120,7 +120,7 @@ class ModuleJob {
       args.values = scratch_.values.data();
       args.scales = scratch_.scales.data();
       const EncodeError error = encode(args);
-      if (!std::isfinite(error.norm)) throw_not_finite(row, rows);
+      if (!error.finite) throw_not_finite(row, rows);
       result_.error += error;
       writers_[0].append(scratch_.values);
       writers_[1].append(scratch_.scales);

@@ -21,7 +21,7 @@ namespace baleen {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::json;
 
 constexpr std::string_view journal_name = "journal.jsonl";
 // Bytes after which, and time after which, what is finished goes to the disk: that much work an interruption
@@ -88,18 +88,6 @@ std::string journal_line(std::size_t module, const ModuleResult& result) {
   return line.dump();
 }
 
-// Everything that the bytes of the result depend on.
-std::string identity(const Plan& plan, const OutputOptions& options) {
-  Checksum layout;
-  for (const PlannedShard& shard : plan.shards) layout.add_text(shard.name).add_text(shard.header);
-  for (const PlannedModule& module : plan.modules) layout.add_number(static_cast<std::uint64_t>(module.work));
-  return Json{{"schema", 1},
-              {"settings", options.settings},
-              {"source", to_hex(options.source)},
-              {"layout", to_hex(layout.value())}}
-      .dump();
-}
-
 // Swaps two names, or gives `to` up if the file system cannot.
 void replace_folder(const fs::path& from, const fs::path& to) {
   if (::rename(from.c_str(), to.c_str()) == 0) return;  // nothing there, or an empty folder
@@ -117,13 +105,24 @@ void replace_folder(const fs::path& from, const fs::path& to) {
 
 }  // namespace
 
+std::string output_identity(const Plan& plan, const OutputOptions& options) {
+  Checksum layout;
+  for (const PlannedShard& shard : plan.shards) layout.add_text(shard.name).add_text(shard.header);
+  for (const PlannedModule& module : plan.modules) layout.add_number(static_cast<std::uint64_t>(module.work));
+  return Json{{"schema", 1},
+              {"settings", options.settings},
+              {"source", to_hex(options.source)},
+              {"layout", to_hex(layout.value())}}
+      .dump();
+}
+
 Output::Output(const fs::path& out, const Source& source, const Plan& plan, const OutputOptions& options)
     : out_(without_slash(out)),
       partial_(out_),
       source_(source),
       plan_(plan),
       options_(options),
-      identity_(identity(plan, options)),
+      identity_(output_identity(plan, options)),
       results_(plan.modules.size()) {
   partial_ += ".partial";
   check_target(out_, source.dir(), options.force);
@@ -211,7 +210,8 @@ void Output::read_journal_line(std::string_view line, std::size_t number) {
     if (value == json.end() || !value->is_number()) fail(std::string("no number ") + key);
     return value->get<double>();
   };
-  result.error = {number_at("error"), number_at("norm")};
+  result.error.error = number_at("error");
+  result.error.norm = number_at("norm");
   const auto checksums = json.find("checksums");
   if (checksums == json.end() || !checksums->is_array() ||
       checksums->size() != plan_.modules[module].tensor_count)

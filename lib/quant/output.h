@@ -37,6 +37,9 @@ struct OutputOptions {
   std::uint64_t source = 0;  // likewise: the source's fingerprint
 };
 
+// What the bytes of a result depend on, as JSON.
+std::string output_identity(const Plan&, const OutputOptions&);
+
 // Throws UsageError or Error if OUT cannot be written: it is there already, is the source, lacks space, or
 // the work of another run lies in OUT.partial.
 class Output {
@@ -47,6 +50,7 @@ class Output {
   Output& operator=(const Output&) = delete;
 
   const std::filesystem::path& partial() const { return partial_; }
+  const std::string& identity() const { return identity_; }
   // The result of a module that is written; nothing for one that is still to be done.
   const std::optional<ModuleResult>& result(std::size_t module) const { return results_[module]; }
 

@@ -2,4 +2,3 @@
 try baleen run -m $MODEL --memory=1G hello
 BALEEN_MEMORY=1G try baleen run -m $MODEL hello
 try baleen bench --memory 1G
-try baleen quantize

@@ -1,0 +1,232 @@
+// baleen quantize: a published checkpoint made smaller, in a folder that other engines load too.
+#include <algorithm>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "checkpoint/fingerprint.h"
+#include "clock.h"
+#include "cmd/commands.h"
+#include "cmd/kernel_choice.h"
+#include "cmd/model_folder.h"
+#include "cmd/output.h"
+#include "cmd/parse.h"
+#include "cmd/quantize_options.h"
+#include "cmd/quantize_report.h"
+#include "cmd/signals.h"
+#include "error.h"
+#include "model/forward.h"
+#include "quant/choose.h"
+#include "quant/folder.h"
+#include "quant/job.h"
+#include "quant/loaders.h"
+#include "quant/output.h"
+#include "quant/sample.h"
+#include "report/progress.h"
+#include "report/units.h"
+
+namespace baleen::cmd {
+namespace {
+
+namespace fs = std::filesystem;
+using kernels::Format;
+
+constexpr std::size_t listed_problems = 10;
+
+void note(const QuantizeOptions& o, const std::string& text) {
+  if (!o.quiet) write_message("baleen quantize: " + text + "\n");
+}
+
+void check_combinations(const QuantizeOptions& o) {
+  if (o.check) {
+    if (o.in || o.to || o.bits || o.dry_run || o.verify || o.resume)
+      throw UsageError("--check DIR stands alone");
+    return;
+  }
+  if (!o.in) throw UsageError("no model to quantize\nbaleen quantize IN OUT --to int4 makes OUT of IN");
+  if (!o.to && !o.bits) throw UsageError("no format: --to int8, int4, fp8 or mxfp4, or --bits");
+  if (!o.out && !o.dry_run) throw UsageError("no folder to write to: baleen quantize IN OUT");
+  if (o.dry_run && (o.verify || o.resume || o.force))
+    throw UsageError("--dry-run writes nothing: without --verify, --resume and --force");
+  if (o.group_given && o.to && (*o.to == Encoding::fp8 || *o.to == Encoding::mxfp4))
+    throw UsageError(std::string("--group belongs to int4 and int8; ") +
+                     (*o.to == Encoding::fp8 ? "fp8 has blocks of 128 by 128" : "mxfp4 has groups of 32"));
+}
+
+// Progress in MiB of weights, and the bytes a second that it went at.
+class Bytes {
+ public:
+  Bytes(const QuantizeOptions& o, const std::string& work, std::uint64_t total)
+      : progress_(progress_mode(o), work, total >> 20U, "MiB", write_message) {}
+  OnBytes callback() {
+    return [this](std::uint64_t bytes) { progress_.update(bytes >> 20U, seconds()); };
+  }
+  double seconds() const { return seconds_since(start_); }
+
+ private:
+  Progress progress_;
+  Clock::time_point start_ = Clock::now();
+};
+
+std::uint64_t source_bytes(const Source& source) {
+  return source.model().checkpoint().bytes();
+}
+
+int check(const QuantizeOptions& o) {
+  ThreadPool pool(o.threads.value_or(default_thread_count()));
+  std::uint64_t size = 0;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(*o.check, error))
+    size += entry.is_regular_file() ? entry.file_size() : 0;
+  Bytes bytes(o, "check", size);
+  const CheckResult result =
+      check_folder(*o.check, choose_kernels(o.isa), pool, SignalFlag::cancel(), bytes.callback());
+  write_output(o.json ? check_json(*o.check, result) : check_text(*o.check, result));
+  if (result.problems.empty()) return 0;
+  std::string text = *o.check + ": " + std::to_string(result.problems.size()) +
+                     (result.problems.size() == 1 ? " thing is" : " things are") + " wrong";
+  for (std::size_t i = 0; i < std::min(listed_problems, result.problems.size()); ++i)
+    text += "\n  " + result.problems[i];
+  if (result.problems.size() > listed_problems)
+    text += "\n  and " + std::to_string(result.problems.size() - listed_problems) + " more";
+  throw Error(text);
+}
+
+std::optional<Target> target_of(const QuantizeOptions& o) {
+  if (!o.to) return {};
+  return Target{*o.to, o.group};
+}
+
+void warn(const QuantizeOptions& o, const Source& source, const Plan& plan,
+          std::span<const Decision> decisions) {
+  const Loaders loaders = loaders_of(module_formats(source, decisions));
+  if (!loaders.transformers.empty()) note(o, "transformers will not load this: " + loaders.transformers);
+  if (!loaders.vllm.empty()) note(o, "vLLM will not load this: " + loaders.vllm);
+  if (const std::string kept = kept_by_group(source, plan); !kept.empty()) note(o, kept);
+  const auto again = std::count_if(plan.modules.begin(), plan.modules.end(), [&](const PlannedModule& m) {
+    const SourceModule& module = source.modules()[static_cast<std::size_t>(&m - plan.modules.data())];
+    return m.work == Work::encode && module.is_quantized() &&
+           module.weight->matrix.format != Format::fp8_e4m3;
+  });
+  if (again > 0)
+    note(o, std::to_string(again) + " matrices were rounded before (" + source.quantization().description() +
+                "): errors add up, the checkpoint that they were made of would give better ones");
+}
+
+std::vector<EncodeError> errors_of(const Plan& plan, const Output& output) {
+  std::vector<EncodeError> errors;
+  for (std::size_t i = 0; i < plan.modules.size(); ++i) errors.push_back(output.result(i)->error);
+  return errors;
+}
+
+void print(const QuantizeOptions& o, const QuantizeReport& report) {
+  write_output(o.json ? quantize_json(report) : quantize_text(report));
+}
+
+int dry_run(const QuantizeOptions& o, const Source& source, const Plan& plan, ThreadPool& pool) {
+  std::vector<std::optional<Target>> targets;
+  for (const PlannedModule& module : plan.modules)
+    targets.push_back(module.work == Work::encode ? module.decision.target : std::nullopt);
+  std::vector<EncodeError> errors;
+  {
+    Bytes bytes(o, "measure", source_bytes(source));
+    errors = sample_errors(source, targets, pool,
+                           {.kernels = &choose_kernels(o.isa),
+                            .rule = o.scale,
+                            .cancel = SignalFlag::cancel(),
+                            .on_progress = bytes.callback()});
+  }
+  print(o, {source, plan, errors, "expected"});
+  return 0;
+}
+
+// Everything but source and layout that the result's bytes depend on, in the words of the command line.
+std::string settings(const QuantizeOptions& o) {
+  return std::string("--scale ") + (o.scale == ScaleRule::mse ? "mse" : "minmax");
+}
+
+int write(const QuantizeOptions& o, const Source& source, const Plan& plan, const std::string& config,
+          ThreadPool& pool) {
+  const kernels::Kernels& kernels = choose_kernels(o.isa);
+  const OutputOptions options{.resume = o.resume,
+                              .force = o.force,
+                              .settings = settings(o),
+                              .source = model_fingerprint(source.dir(), source.model().checkpoint())};
+  if (o.resume && is_complete(*o.out, output_identity(plan, options))) {
+    note(o, *o.out + " is done already");
+    return 0;
+  }
+  Output output(*o.out, source, plan, options);
+  std::vector<EncodeError> errors;
+  try {
+    Bytes bytes(o, "quantize", source_bytes(source));
+    write_modules(source, plan, output, pool,
+                  {.kernels = &kernels,
+                   .rule = o.scale,
+                   .cancel = SignalFlag::cancel(),
+                   .on_progress = bytes.callback()});
+    for (const std::string& name : complete_folder(source, plan, output, config))
+      note(o, name + " is too large to be copied");
+    if (o.verbose)
+      note(o, format_bytes(source_bytes(source)) + " in " + format_seconds(bytes.seconds()) + ", " +
+                  format_fixed(static_cast<double>(source_bytes(source)) / 1e6 / bytes.seconds(), 0) +
+                  " MB/s");
+    if (o.verify) {
+      const Source written = Source::open(output.partial());
+      Bytes read(o, "verify", source_bytes(source));
+      errors = read_back(source, plan, written, kernels, pool, SignalFlag::cancel(), read.callback());
+    } else {
+      errors = errors_of(plan, output);
+    }
+    output.commit();
+  } catch (const Error& error) {
+    throw Error(std::string(error.what()) + "\n" + output.partial().string() +
+                " keeps what is done; --resume goes on with it");
+  } catch (const Cancelled&) {
+    note(o, output.partial().string() + " keeps what is done; --resume goes on with it");
+    throw;
+  }
+  print(o, {source, plan, errors, o.verify ? "read back" : "weights'"});
+  return 0;
+}
+
+int work(const QuantizeOptions& o) {
+  if (o.check) return check(o);
+  const Source source = Source::open(check_folder(*o.in));
+  const ChooseOptions wanted{.to = target_of(o),
+                             .rules = o.bits ? parse_bits(*o.bits, o.group) : std::vector<BitsRule>(),
+                             .keep = o.keep,
+                             .only = o.only};
+  const std::vector<Decision> decisions = choose(source, wanted);
+  const Plan plan = make_plan(source, decisions, o.shard_size);
+  warn(o, source, plan, decisions);
+  ThreadPool pool(o.threads.value_or(default_thread_count()));
+  if (o.dry_run) return dry_run(o, source, plan, pool);
+  return write(o, source, plan, config_json(source, decisions), pool);
+}
+
+}  // namespace
+
+int quantize(std::vector<std::string> words) {
+  QuantizeOptions options;
+  const Command definition = quantize_definition(options);
+  parse(definition, std::move(words), {"-h", "--help"});
+  if (print_help_or_version(options, definition)) return 0;
+  check_combinations(options);
+  int signal = 0;
+  {
+    const SignalFlag flag;
+    try {
+      return work(options);
+    } catch (const Cancelled&) {
+      signal = SignalFlag::signal();
+    }
+  }
+  raise_again(signal);
+  return 1;
+}
+
+}  // namespace baleen::cmd
