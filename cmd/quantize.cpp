@@ -20,6 +20,7 @@
 #include "error.h"
 #include "model/forward.h"
 #include "quant/choose.h"
+#include "quant/fit.h"
 #include "quant/folder.h"
 #include "quant/job.h"
 #include "quant/loaders.h"
@@ -47,7 +48,12 @@ void check_combinations(const QuantizeOptions& o) {
     return;
   }
   if (!o.in) throw UsageError("no model to quantize\nbaleen quantize IN OUT --to int4 makes OUT of IN");
-  if (!o.to && !o.bits) throw UsageError("no format: --to int8, int4, fp8 or mxfp4, or --bits");
+  if (!o.to && !o.bits && !o.target_size)
+    throw UsageError("no format: --to int8, int4, fp8 or mxfp4, --bits or --target-size");
+  if (o.to && o.target_size)
+    throw UsageError("--target-size chooses formats: without --to; --bits can settle some");
+  if (!o.target_size && (o.route_log || o.per_expert))
+    throw UsageError("--route-log and --per-expert belong to --target-size");
   if (!o.out && !o.dry_run) throw UsageError("no folder to write to: baleen quantize IN OUT");
   if (o.dry_run && (o.verify || o.resume || o.force))
     throw UsageError("--dry-run writes nothing: without --verify, --resume and --force");
@@ -126,6 +132,13 @@ void print(const QuantizeOptions& o, const QuantizeReport& report) {
   write_output(o.json ? quantize_json(report) : quantize_text(report));
 }
 
+SampleOptions sampling(const QuantizeOptions& o, Bytes& bytes) {
+  return {.kernels = &choose_kernels(o.isa),
+          .rule = o.scale,
+          .cancel = SignalFlag::cancel(),
+          .on_progress = bytes.callback()};
+}
+
 int dry_run(const QuantizeOptions& o, const Source& source, const Plan& plan, ThreadPool& pool) {
   std::vector<std::optional<Target>> targets;
   for (const PlannedModule& module : plan.modules)
@@ -133,11 +146,7 @@ int dry_run(const QuantizeOptions& o, const Source& source, const Plan& plan, Th
   std::vector<EncodeError> errors;
   {
     Bytes bytes(o, "measure", source_bytes(source));
-    errors = sample_errors(source, targets, pool,
-                           {.kernels = &choose_kernels(o.isa),
-                            .rule = o.scale,
-                            .cancel = SignalFlag::cancel(),
-                            .on_progress = bytes.callback()});
+    errors = sample_errors(source, targets, pool, sampling(o, bytes));
   }
   print(o, {source, plan, errors, "expected"});
   return 0;
@@ -193,17 +202,37 @@ int write(const QuantizeOptions& o, const Source& source, const Plan& plan, cons
   return 0;
 }
 
+std::vector<Decision> fit(const QuantizeOptions& o, const Source& source, const ChooseOptions& wanted,
+                          ThreadPool& pool) {
+  std::optional<ExpertShares> shares;
+  if (o.route_log) {
+    std::vector<std::string> notes;
+    shares = read_expert_shares(*o.route_log, source.model().config(), notes);
+    for (const std::string& text : notes) note(o, text);
+  }
+  Bytes bytes(o, "measure", source_bytes(source));
+  return fit_size(source, pool,
+                  {.choose = wanted,
+                   .group = o.group,
+                   .size = *o.target_size,
+                   .shard_size = o.shard_size,
+                   .per_expert = o.per_expert,
+                   .shares = shares ? &*shares : nullptr,
+                   .sample = sampling(o, bytes)});
+}
+
 int work(const QuantizeOptions& o) {
   if (o.check) return check(o);
   const Source source = Source::open(check_folder(*o.in));
+  ThreadPool pool(o.threads.value_or(default_thread_count()));
   const ChooseOptions wanted{.to = target_of(o),
                              .rules = o.bits ? parse_bits(*o.bits, o.group) : std::vector<BitsRule>(),
                              .keep = o.keep,
                              .only = o.only};
-  const std::vector<Decision> decisions = choose(source, wanted);
+  const std::vector<Decision> decisions =
+      o.target_size ? fit(o, source, wanted, pool) : choose(source, wanted);
   const Plan plan = make_plan(source, decisions, o.shard_size);
   warn(o, source, plan, decisions);
-  ThreadPool pool(o.threads.value_or(default_thread_count()));
   if (o.dry_run) return dry_run(o, source, plan, pool);
   return write(o, source, plan, config_json(source, decisions), pool);
 }

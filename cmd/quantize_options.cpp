@@ -81,6 +81,40 @@ std::vector<Option> format_options(QuantizeOptions& o) {
   };
 }
 
+std::vector<Option> importance_options(QuantizeOptions& o) {
+  constexpr std::string_view group = "By importance";
+  return {
+      {.name = "target-size",
+       .value = "SIZE",
+       .argument = Option::Argument::text,
+       .group = group,
+       .brief = "choose int4, int8 or none by layer, to meet a size",
+       .text =
+           "Choose int4, int8 or the form that is there for each kind of matrix in each layer, so that all "
+           "shards together take SIZE at most: bits go where the error, measured on a sample, times the "
+           "share of tokens that meet it is largest. In place of --to; what --bits speaks of is stored as it "
+           "says.",
+       .set = [&o](std::string_view value) { o.target_size = parse_bytes(value); }},
+      {.name = "route-log",
+       .value = "FILE",
+       .argument = Option::Argument::file,
+       .group = group,
+       .brief = "how much each expert is asked for, for --target-size",
+       .text =
+           "How much each expert is asked for: a log that baleen run --route-log has written, or what baleen "
+           "route-stats --json prints. Without it all experts of a layer count alike.",
+       .in_brief = false,
+       .set = [&o](std::string_view value) { o.route_log = parse_path(value); }},
+      {.name = "per-expert",
+       .group = group,
+       .brief = "choose for each routed expert, not for a layer's together",
+       .text = "Choose for each routed expert by itself, not for a layer's together. Such a folder loads in "
+               "baleen, and elsewhere once compressed-tensors has converted it; a warning says so.",
+       .in_brief = false,
+       .set = [&o](std::string_view) { o.per_expert = true; }},
+  };
+}
+
 std::vector<Option> quality_options(QuantizeOptions& o) {
   constexpr std::string_view group = "Quality";
   return {
@@ -179,7 +213,9 @@ Command quantize_definition(QuantizeOptions& target) {
       .examples = {{"Four bits a weight, for baleen, vLLM or transformers:",
                     "baleen quantize Moonlight-16B-A3B moonlight-int4 --to int4"},
                    {"What would it take, and how much would be lost?",
-                    "baleen quantize Moonlight-16B-A3B --to int4 --group 64 --dry-run"}},
+                    "baleen quantize Moonlight-16B-A3B --to int4 --group 64 --dry-run"},
+                   {"More bits for what is used most, in 11 GiB:",
+                    "baleen quantize Moonlight-16B-A3B OUT --target-size 11G --route-log routes.jsonl"}},
       .options = {},
       .operands =
           [&target](std::vector<std::string> words) {
@@ -188,8 +224,8 @@ Command quantize_definition(QuantizeOptions& target) {
             if (words.size() > 1) target.out = words[1];
           },
   };
-  for (auto&& group : {format_options(target), quality_options(target), output_options(target),
-                       processor_options(target), message_options(target)}) {
+  for (auto&& group : {format_options(target), importance_options(target), quality_options(target),
+                       output_options(target), processor_options(target), message_options(target)}) {
     command.options.insert(command.options.end(), group.begin(), group.end());
   }
   return command;

@@ -23,6 +23,10 @@ struct QuantizeOptions : CommonOptions {
   std::optional<std::string> bits;
   std::vector<std::string> keep, only;  // regular expressions
 
+  std::optional<std::uint64_t> target_size;
+  std::optional<std::string> route_log;
+  bool per_expert = false;
+
   ScaleRule scale = ScaleRule::mse;
 
   std::uint64_t shard_size = std::uint64_t{4} << 30;

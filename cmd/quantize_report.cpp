@@ -77,22 +77,47 @@ std::string percent(const EncodeError& e) {
   return e.norm > 0 ? format_fixed(100 * relative_rms(e), 2) + " %" : "";
 }
 
-// By layer, the error of each kind of tensor that is encoded.
-struct LayerErrors {
-  std::vector<std::string> parts;
-  std::map<std::size_t, std::map<std::string, EncodeError>> layers;
+// A kind of tensor in a layer: how many matrices become what, and the error of those that are encoded.
+struct Cell {
+  std::map<std::string, std::size_t> formats;
+  EncodeError error;
 };
 
-LayerErrors layer_errors(const QuantizeReport& r) {
-  LayerErrors all;
+// What is quantizable, by layer and kind.
+struct Layers {
+  std::vector<std::string> parts;
+  std::map<std::size_t, std::map<std::string, Cell>> cells;
+  bool mixed = false;  // some kind of tensor becomes more than one thing
+};
+
+Layers layers_of(const QuantizeReport& r) {
+  Layers all;
+  std::map<std::string, std::string> format_of_part;
   for (std::size_t i = 0; i < r.errors.size(); ++i) {
     const SourceModule& module = r.source.modules()[i];
-    if (r.plan.modules[i].work != Work::encode || module.layer == no_number) continue;
+    if (!module.quantizable) continue;
     const std::string part(module.part);
     if (std::find(all.parts.begin(), all.parts.end(), part) == all.parts.end()) all.parts.push_back(part);
-    all.layers[module.layer][part] += r.errors[i];
+    Cell& cell = all.cells[module.layer][part];
+    const std::string format = becomes(module, r.plan.modules[i]);
+    ++cell.formats[format];
+    all.mixed = all.mixed || format_of_part.try_emplace(part, format).first->second != format;
+    if (r.plan.modules[i].work == Work::encode) cell.error += r.errors[i];
   }
   return all;
+}
+
+// "8.63 %", or where formats are mixed "int4 group 32: 8.63 %", "36 int4 group 32, 12 int8 group 32: 6.10 %".
+std::string cell_text(const Cell& cell, bool mixed) {
+  std::string text;
+  for (const auto& [format, count] : cell.formats) {
+    text += text.empty() ? "" : ", ";
+    if (cell.formats.size() > 1) text += std::to_string(count) + " ";
+    text += format;
+  }
+  const std::string error = percent(cell.error);
+  if (!mixed) return error;
+  return error.empty() ? text : text + ": " + error;
 }
 
 }  // namespace
@@ -121,15 +146,15 @@ std::string quantize_text(const QuantizeReport& r) {
              format_bytes(total.after), percent(total.error)});
   std::string text = kinds.text();
   if (!known) return text;
-  const LayerErrors layers = layer_errors(r);
+  const Layers layers = layers_of(r);
   std::vector<Table::Column> columns{{"layer", right}};
   for (const std::string& part : layers.parts) columns.push_back({part, right});
   Table by_layer(columns);
-  for (const auto& [layer, errors] : layers.layers) {
+  for (const auto& [layer, by_part] : layers.cells) {
     std::vector<std::string> cells{std::to_string(layer)};
     for (const std::string& part : layers.parts) {
-      const auto at = errors.find(part);
-      cells.push_back(at == errors.end() ? "" : percent(at->second));
+      const auto at = by_part.find(part);
+      cells.push_back(at == by_part.end() ? "" : cell_text(at->second, layers.mixed));
     }
     by_layer.add(std::move(cells));
   }
@@ -159,9 +184,10 @@ std::string quantize_json(const QuantizeReport& r) {
   if (known) {
     object["error"] = r.error_source;
     object["layers"] = Json::array();
-    for (const auto& [layer, errors] : layer_errors(r).layers) {
+    for (const auto& [layer, by_part] : layers_of(r).cells) {
       Json line{{"layer", layer}};
-      for (const auto& [part, error] : errors) line["relative_rms_error"][part] = relative_rms(error);
+      for (const auto& [part, cell] : by_part)
+        line["kinds"][part] = {{"matrices", cell.formats}, {"relative_rms_error", relative_rms(cell.error)}};
       object["layers"].push_back(std::move(line));
     }
   }
