@@ -1,8 +1,11 @@
 #include "quant/config_groups.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -125,7 +128,7 @@ std::string text_of(std::string_view name) {
 
 // "3" or "(3|4|5)".
 template <typename List>
-std::string any_of(const List& list) {
+std::string alternatives(const List& list) {
   std::string out;
   for (const auto& each : list) out += (out.empty() ? "" : "|") + text_of(each);
   return list.size() == 1 ? out : "(" + out + ")";
@@ -134,15 +137,15 @@ std::string any_of(const List& list) {
 std::string pattern(std::string_view name, const Stem& stem, const BlockKey& key, const Block& block) {
   const auto& [layers, experts] = key;
   std::string text = "re:.*\\.";
-  if (!layers.empty()) text += "layers\\." + any_of(layers) + "\\.";
+  if (!layers.empty()) text += "layers\\." + alternatives(layers) + "\\.";
   if (!name.empty()) text += escaped(name) + "\\.";
   const bool all =
       block.leaves.size() > 1 && block.leaves.size() == stem.all_leaves.size() && !stem.is_parent;
   if (!experts.empty())
-    text += any_of(experts) + "\\.";
+    text += alternatives(experts) + "\\.";
   else if (stem.has_experts && !all)
     text += "\\d+\\.";
-  return text + (all ? ".*" : any_of(block.leaves) + "$");
+  return text + (all ? ".*" : alternatives(block.leaves) + "$");
 }
 
 bool holds(const std::vector<std::string>& targets, std::span<const ModuleFormat> modules, auto side_of) {
@@ -174,7 +177,7 @@ std::vector<std::string> targets_of(std::span<const ModuleFormat> modules, SideO
 
 // ---- compressed-tensors
 
-const char* format_name(const Target& target) {
+std::string_view format_name(const Target& target) {
   return target.encoding == Encoding::mxfp4 ? "mxfp4-pack-quantized" : "pack-quantized";
 }
 
@@ -217,11 +220,13 @@ ordered_json compressed_tensors(std::span<const ModuleFormat> modules, const std
     groups["group_" + std::to_string(groups.size())] = group(target, std::move(names));
   }
   const auto stays = [](const ModuleFormat& module) { return module.target ? Side::other : Side::meant; };
-  return {
-      {"config_groups", std::move(groups)},  {"format", mixed ? "mixed-precision" : format_name(targets[0])},
-      {"global_compression_ratio", nullptr}, {"ignore", targets_of(modules, stays)},
-      {"kv_cache_scheme", nullptr},          {"quant_method", "compressed-tensors"},
-      {"quantization_status", "compressed"}};
+  return {{"config_groups", std::move(groups)},
+          {"format", mixed ? std::string_view("mixed-precision") : format_name(targets[0])},
+          {"global_compression_ratio", nullptr},
+          {"ignore", targets_of(modules, stays)},
+          {"kv_cache_scheme", nullptr},
+          {"quant_method", "compressed-tensors"},
+          {"quantization_status", "compressed"}};
 }
 
 // ---- DeepSeek's fp8
