@@ -18,8 +18,8 @@ namespace {
 // Residency is remembered in pieces of that size: 1.3 million of them for the largest checkpoints.
 constexpr std::size_t piece = std::size_t{1} << 20;
 constexpr std::size_t pieces_at_once = 256;
-// A page fault maps what lies in the page cache around it too, 64 KiB as Linux comes: bytes that were given up
-// come back with their neighbours, and must be given up with them again.
+// A page fault maps what lies in the page cache around it too, 64 KiB as Linux comes: bytes that were given
+// up come back with their neighbours, and must be given up with them again.
 constexpr std::size_t fault_around = std::size_t{128} << 10;
 
 std::size_t page_size() {
@@ -116,8 +116,10 @@ void StreamedReading::was_read(std::span<const std::byte> bytes) {
   if (file == nullptr || file->resident.empty()) return;
   const auto offset = static_cast<std::size_t>(bytes.data() - file->bytes.data());
   const std::size_t before = std::min(offset, fault_around);
-  const std::span<const std::byte> pages = pages_of({bytes.data() - before, bytes.size() + before});
-  advise(pages, MADV_DONTNEED);
+  const std::size_t behind = std::min(file->bytes.size() - offset - bytes.size(), fault_around);
+  const std::span<const std::byte> pages = pages_of({bytes.data() - before, before + bytes.size()});
+  advise(pages_of({bytes.data() - before, before + bytes.size() + behind}), MADV_DONTNEED);
+  // What was read ahead stays in the page cache: it comes next.
   const auto begin = static_cast<std::size_t>(pages.data() - file->bytes.data());
   file->drop(begin, std::min(begin + pages.size(), file->bytes.size()));
 }
