@@ -113,13 +113,14 @@ void StreamedReading::will_read(std::span<const std::byte> bytes) {
 
 void StreamedReading::was_read(std::span<const std::byte> bytes) {
   const File* const file = bytes.empty() ? nullptr : file_of(bytes.data());
-  if (file == nullptr || file->resident.empty()) return;
+  if (file == nullptr) return;
   const auto offset = static_cast<std::size_t>(bytes.data() - file->bytes.data());
   const std::size_t before = std::min(offset, fault_around);
   const std::size_t behind = std::min(file->bytes.size() - offset - bytes.size(), fault_around);
   const std::span<const std::byte> pages = pages_of({bytes.data() - before, before + bytes.size()});
   advise(pages_of({bytes.data() - before, before + bytes.size() + behind}), MADV_DONTNEED);
   // What was read ahead stays in the page cache: it comes next.
+  if (file->resident.empty()) return;
   const auto begin = static_cast<std::size_t>(pages.data() - file->bytes.data());
   file->drop(begin, std::min(begin + pages.size(), file->bytes.size()));
 }

@@ -20,7 +20,8 @@ class StreamedReading {
 
   // Brings in bytes of a tensor, many pages at a time.
   void will_read(std::span<const std::byte> bytes);
-  // Gives them up: they no longer count as this process's memory.
+  // Gives them up: they no longer count as this process's memory. What was never announced by will_read stays
+  // in the page cache.
   void was_read(std::span<const std::byte> bytes);
 
  private:
