@@ -106,7 +106,7 @@ double tolerance(Format format, const std::vector<float>& w, const float* x) {
     rounding += std::fabs(static_cast<double>(w[c])) * (maximum / 254 * (1 + 0x1p-10) + 0x1p-100);
   }
   const auto n = static_cast<double>(w.size()) + 8;
-  const bool integer = format == Format::int8 || format == Format::int4;
+  const bool integer = format == Format::int8 || format == Format::int4 || format == Format::mxfp4;
   return 2 * n * 0x1p-24 * (absolute + (integer ? rounding : 0)) + n * 0x1p-140 + (integer ? rounding : 0);
 }
 
@@ -144,6 +144,7 @@ std::vector<Case> all_cases(std::size_t rows, std::size_t cols) {
   for (const std::size_t group : {96, 160, 1024}) {
     cases.push_back({{Format::int8, rows, cols, Format::f32, 1, group}});
     cases.push_back({{Format::int4, rows, cols, Format::bf16, 1, group}});
+    cases.push_back({{Format::mxfp4, rows, cols, Format::e8m0, 1, group}});
   }
   return cases;
 }
@@ -396,6 +397,37 @@ TEST_CASE("stream: the largest integers, the offset itself, and activations of z
         if (value == 0) CHECK((out[0] == 0 && out[1] == 0));
       });
     }
+  }
+}
+
+TEST_CASE("stream: every mxfp4 code with the largest activations of a group, and every scale") {
+  constexpr std::size_t cols = 256 * 32;
+  // Rows of one code throughout, then rows of a code and its opposite in turn.
+  StoredMatrix m({Format::mxfp4, 32, cols, Format::e8m0, 1, 32}, 17);
+  for (std::size_t r = 0; r < 32; ++r) {
+    const std::size_t pair = r < 16 ? r * 0x11 : (r - 16) * 0x11 ^ 0x80;
+    for (std::size_t i = 0; i < m.view.row_bytes; ++i)
+      m.values.data()[r * m.view.row_bytes + i] = static_cast<std::byte>(pair);
+  }
+  for (std::size_t g = 0; g < 256; ++g) {
+    for (std::size_t r = 0; r < 32; ++r)
+      m.scales.data()[r * m.view.scale_cols + g] = static_cast<std::byte>(std::min<std::size_t>(g, 240));
+  }
+  m.view.values = m.values.data();
+  for (const float sign : {1.0f, -1.0f}) {
+    std::vector<float> x(cols);
+    // Odd columns turn: rows of opposites meet products of one sign.
+    for (std::size_t c = 0; c < cols; ++c) x[c] = c % 2 ? sign : 1.0f;
+    for_each_vector_isa([&](const Kernels& kernels) {
+      INFO("sign " << sign);
+      CHECK(count_wrong(m.view, x, product(kernels, m.view, x)) == 0);
+      for (const std::size_t g : {std::size_t{0}, std::size_t{1}, std::size_t{100}, std::size_t{240}}) {
+        std::vector<float> group(cols);
+        std::copy_n(x.begin() + static_cast<std::ptrdiff_t>(32 * g), 32,
+                    group.begin() + static_cast<std::ptrdiff_t>(32 * g));
+        CHECK(count_wrong(m.view, group, product(kernels, m.view, group)) == 0);
+      }
+    });
   }
 }
 
