@@ -89,10 +89,8 @@ TEST_CASE("mxfp4, alone and beside integers") {
   CHECK(parse(mxfp4).description() == "mxfp4");
   CHECK(parse(changed(mxfp4, "/config_groups/group_0/format", nullptr)).description() == "mxfp4");
   const std::string args = std::string(weights) + "/";
-  for (const auto& [key, value] : {std::pair<const char*, json>{"strategy", nullptr},
-                                   {"scale_dtype", nullptr},
-                                   {"actorder", "static"},
-                                   {"symmetric", nullptr}})
+  for (const auto& [key, value] :
+       {std::pair<const char*, json>{"strategy", nullptr}, {"scale_dtype", nullptr}, {"actorder", "static"}})
     CHECK(parse(changed(mxfp4, (args + key).c_str(), value)).description() == "mxfp4");
   json mixed = changed(mxfp4, "/format", "mixed-precision");
   mixed["config_groups"]["group_1"] = int4["config_groups"]["group_0"];
