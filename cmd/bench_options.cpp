@@ -115,17 +115,18 @@ std::vector<Option> shape_options(BenchOptions& o) {
        .value = "FORMAT",
        .argument = Option::Argument::text,
        .group = group,
-       .brief = "their format: bf16, fp8, int8 or int4 (default bf16)",
-       .text = "How the weights of --shape are stored: bf16 (the default), fp8 in blocks of 128 by 128, int8 "
-               "or int4 "
-               "in groups of 32. Embedding, output head, routers and norms are bf16.",
-       .choices = {"bf16", "fp8", "int8", "int4"},
+       .brief = "their format: bf16, fp8, int8, int4 or mxfp4 (default bf16)",
+       .text =
+           "How the weights of --shape are stored: bf16 (the default), fp8 in blocks of 128 by 128, int8, "
+           "int4 or mxfp4 in groups of 32. Embedding, output head, routers and norms are bf16.",
+       .choices = {"bf16", "fp8", "int8", "int4", "mxfp4"},
        .set =
            [&o](std::string_view value) {
              o.weights = parse_choice<WeightFormat>(value, {{"bf16", WeightFormat::bf16},
                                                             {"fp8", WeightFormat::fp8},
                                                             {"int8", WeightFormat::int8},
-                                                            {"int4", WeightFormat::int4}});
+                                                            {"int4", WeightFormat::int4},
+                                                            {"mxfp4", WeightFormat::mxfp4}});
            }},
       {.name = "layers",
        .value = "N",

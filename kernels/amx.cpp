@@ -12,6 +12,7 @@
 #include "kernels/amx.h"
 
 #include "kernels/amx_tiles.h"
+#include "kernels/simd/avx512.h"
 
 namespace baleen::kernels {
 namespace {
@@ -27,9 +28,6 @@ static_assert(block_rows == 2 * tile_rows);
 static_assert(amx_block_floats * sizeof(float) ==
               2 * block_bytes + block_rows / tile_rows * block_slots * tile_bytes);
 
-constexpr std::size_t smaller(std::size_t a, std::size_t b) {
-  return a < b ? a : b;
-}
 constexpr std::size_t quotient_up(std::size_t a, std::size_t b) {
   return (a + b - 1) / b;
 }
@@ -166,13 +164,14 @@ __m512i load_plain(const std::byte* p, std::size_t count) {
 __m512 load_scales(Format format, const std::byte* p, std::size_t count) {
   const auto mask = static_cast<__mmask16>((1u << count) - 1);
   if (format == Format::f32) return _mm512_maskz_loadu_ps(mask, p);
+  if (format == Format::e8m0) return Avx512::widen_e8m0(_mm_maskz_loadu_epi8(mask, p));
   const __m256i bits = _mm256_maskz_loadu_epi16(mask, p);
   if (format == Format::f16) return _mm512_cvtph_ps(bits);
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
 }
 
 constexpr std::size_t scale_bytes(Format format) {
-  return format == Format::f32 ? 4 : 2;
+  return value_bits(format) / 8;
 }
 
 // A Widener<format> turns stored values into tiles, a chunk of columns of a row at a time. It works on
@@ -295,7 +294,7 @@ class Widener<Format::fp8_e4m3> {
   Tables tables_[2][block_cols / chunk_cols];
 };
 
-// A row in groups, and the scales of its columns, one for each step: what integer formats share.
+// A row in groups, and the scales of its columns, one for each step: what integer formats and mxfp4 share.
 class ScaledRow {
  public:
   static bool suits(const Matrix& m) {
@@ -368,13 +367,22 @@ class Widener<Format::int8> : public ScaledRow {
   }
 };
 
-// The 16 weights of a group are a table that codes are looked up in, two groups to a register.
-template <>
-class Widener<Format::int4> : public ScaledRow {
+// The values of codes of 4 bits.
+template <Format format>
+__m512 nibble_values() {
+  if constexpr (format == Format::int4)
+    return _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
+  return _mm512_setr_ps(0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6);
+}
+
+// The 16 weights of a group are a table that codes are looked up in, two groups to a register. A weight of
+// mxfp4 is exact in bf16 unless it is among the denormals, which tiles take for zeros.
+template <Format format>
+class NibbleWidener : public ScaledRow {
  public:
   using ScaledRow::ScaledRow;
   void chunk(std::size_t stream, std::size_t c, std::byte* tiles) const {
-    const __m512 codes = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
+    const __m512 codes = nibble_values<format>();
     const __m512i low_bits = _mm512_set1_epi16(15);
     const __m512i second_group = _mm512_set1_epi16(16);
     const float* scale = scales_at(stream, c);
@@ -398,6 +406,15 @@ class Widener<Format::int4> : public ScaledRow {
         0x08080808, 0x09090909, 0x0a0a0a0a, 0x0b0b0b0b, 0x0c0c0c0c, 0x0d0d0d0d, 0x0e0e0e0e, 0x0f0f0f0f);
     return _mm512_srlv_epi16(_mm512_shuffle_epi8(bytes, twice), _mm512_set1_epi32(4 << 16));
   }
+};
+
+template <>
+class Widener<Format::int4> : public NibbleWidener<Format::int4> {
+  using NibbleWidener::NibbleWidener;
+};
+template <>
+class Widener<Format::mxfp4> : public NibbleWidener<Format::mxfp4> {
+  using NibbleWidener::NibbleWidener;
 };
 
 // ---- A matrix.
@@ -645,6 +662,8 @@ const Matmul& matmul(Path path, const Matrix& m) {
       return matmul_of<Format::fp8_e4m3>(m);
     case Format::int8:
       return matmul_of<Format::int8>(m);
+    case Format::mxfp4:
+      return matmul_of<Format::mxfp4>(m);
     default:
       return matmul_of<Format::int4>(m);
   }

@@ -373,6 +373,7 @@ void multiply_transposed(const TransposedArgs& a) {
 void (*const transposed_on_tiles[format_count])(const TransposedArgs&) = {
     multiply_transposed<Format::f32>,  multiply_transposed<Format::f16>,
     multiply_transposed<Format::bf16>, multiply_transposed<Format::fp8_e4m3>,
-    multiply_transposed<Format::int8>, multiply_transposed<Format::int4>};
+    multiply_transposed<Format::int8>, multiply_transposed<Format::int4>,
+    multiply_transposed<Format::mxfp4>};
 
 }  // namespace baleen::kernels

@@ -29,6 +29,16 @@ struct UpperBytes {
 };
 alignas(64) constexpr UpperBytes upper_bytes;
 
+// Permutations of bytes look at six bits: with the integers four times over they need no mask.
+struct NibbleTable {
+  std::byte bytes[64];
+
+  constexpr NibbleTable() : bytes() {
+    for (std::size_t i = 0; i < 64; ++i) bytes[i] = e2m1_integers[i % 16];
+  }
+};
+alignas(64) constexpr NibbleTable e2m1_fourfold;
+
 struct Avx512Vnni : Avx512 {
   // fp8: a table of 128 bytes takes three instructions to look 64 codes up in, fewer than f16 takes. Pairs of
   // bytes are bf16 then, out of order by how AVX-512 interleaves.
@@ -60,6 +70,17 @@ struct Avx512Vnni : Avx512 {
       _mm_storeu_ps(at + 48, _mm256_extractf128_ps(columns.odd, 1));
     } else {
       Avx512::put<format>(chunk, c, columns);
+    }
+  }
+
+  template <Format format>
+  static void split(I w, I* out) {
+    if constexpr (format == Format::mxfp4) {
+      const I table = _mm512_load_si512(e2m1_fourfold.bytes);
+      out[0] = _mm512_permutexvar_epi8(w, table);
+      out[1] = _mm512_permutexvar_epi8(_mm512_srli_epi16(w, 4), table);
+    } else {
+      Avx512::split<format>(w, out);
     }
   }
 

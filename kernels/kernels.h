@@ -23,9 +23,9 @@
 
 namespace baleen::kernels {
 
-// How the values of a weight, or its scales, are stored.
-enum class Format : std::uint8_t { f32, f16, bf16, fp8_e4m3, int8, int4 };
-inline constexpr std::size_t format_count = 6;
+// How the values of a weight, or its scales, are stored. e8m0 is for scales alone.
+enum class Format : std::uint8_t { f32, f16, bf16, fp8_e4m3, int8, int4, mxfp4, e8m0 };
+inline constexpr std::size_t format_count = 7;  // of values
 
 // How a token's products are computed.
 //   batch   for tokens that come in numbers and share each weight: prompts
@@ -45,18 +45,23 @@ inline constexpr std::size_t path_count = 3;
 //                    zeros are packed along rows and stored with the same offset as the values: the zero of
 //                    row r and group g is (word[r / per_word][g] >> (bits * (r % per_word))) & mask, with
 //                    bits = 8 or 4 and per_word = 32 / bits. Without them the zero is the offset itself.
+//   mxfp4            OCP Microscaling's MXFP4: e2m1 codes of a sign and 0, 0.5, 1, 1.5, 2, 3, 4 or 6, two to
+//   a
+//                    byte, the even column's in the low bits; W = value * scale of the column's group. Its
+//                    scales are e8m0 and no other format's are: a byte e means 2^(e - 127), 255 is NaN.
+//                    Vector kernels may stay finite where a weight is 2^128 or more.
 // Without scales a scaled format means its bare values; scales of a plain format are not looked at.
 struct Matrix {
   Format format = Format::f32;
-  Format scale_format = Format::f32;  // f32, f16 or bf16
+  Format scale_format = Format::f32;  // f32, f16 or bf16; e8m0 of mxfp4
   std::size_t rows = 0;
   std::size_t cols = 0;
   std::size_t row_bytes = 0;               // from one row's values to the next's
   const std::byte* values = nullptr;       // [rows, row_bytes]
   const std::byte* scales = nullptr;       // [ceil(rows / block_rows), scale_cols]
   std::size_t scale_cols = 0;              // scales in a row of blocks
-  std::size_t block_rows = 1;              // 128 for fp8, 1 for int4 and int8
-  std::size_t block_cols = 1;              // 128 for fp8, the group size for int4 and int8
+  std::size_t block_rows = 1;              // 128 for fp8, 1 for int4, int8 and mxfp4
+  std::size_t block_cols = 1;              // 128 for fp8, the group size for int4 and int8, 32 for mxfp4
   const std::byte* zeros = nullptr;        // int32 [ceil(rows / per_word), scale_cols]
   const std::byte* group_index = nullptr;  // int32 [cols]
 };

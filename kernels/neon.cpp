@@ -128,6 +128,13 @@ struct Neon {
     return vzip1_u8(vand_u8(bytes, vdup_n_u8(15)), vshr_n_u8(bytes, 4));
   }
 
+  // e2m1 to f16, whose lower byte is 0.
+  static float16x8_t e2m1_to_f16(uint8x8_t codes) {
+    constexpr std::uint8_t upper_bytes[16] = {0x00, 0x38, 0x3c, 0x3e, 0x40, 0x42, 0x44, 0x46,
+                                              0x80, 0xb8, 0xbc, 0xbe, 0xc0, 0xc2, 0xc4, 0xc6};
+    return vreinterpretq_f16_u16(vshll_n_u8(vqtbl1_u8(vld1q_u8(upper_bytes), codes), 8));
+  }
+
   template <Format>
   static F to_order(F v) {
     return v;
@@ -152,6 +159,10 @@ struct Neon {
       out[1] = widen_bf16(vget_high_u16(bits));
     } else if constexpr (format == Format::fp8_e4m3) {
       const float16x8_t f16 = fp8_to_f16(load64(p));
+      out[0] = mul(vcvt_f32_f16(vget_low_f16(f16)), group.scale);
+      out[1] = mul(vcvt_high_f32_f16(f16), group.scale);
+    } else if constexpr (format == Format::mxfp4) {
+      const float16x8_t f16 = e2m1_to_f16(int4_codes(p));
       out[0] = mul(vcvt_f32_f16(vget_low_f16(f16)), group.scale);
       out[1] = mul(vcvt_high_f32_f16(f16), group.scale);
     } else if constexpr (format == Format::int8) {

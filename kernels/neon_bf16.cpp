@@ -1,6 +1,6 @@
 // NEON with BFMMLA, which adds four products of bf16 numbers to each sum of a 2x2 tile: the batch path of
 // weights that bf16 holds exactly or nearly so. Activations are rounded to bf16, nearest even; so are fp8 and
-// integer weights after their scale.
+// integer weights after their scale; those of mxfp4 are exact.
 //
 // BFMMLA takes denormals for zeros and rounds its sums to odd, whatever the rounding mode (Arm Architecture
 // Reference Manual, BFDotAdd): an error of 2^-23 instead of 2^-24 each.
@@ -151,11 +151,13 @@ const Matmul& choose_matmul(Path path, const Matrix& m) {
   static constexpr Matmul fp8 = {&bf16_packing, matmul<Format::fp8_e4m3>};
   static constexpr Matmul int8 = {&bf16_packing, matmul<Format::int8>};
   static constexpr Matmul int4 = {&bf16_packing, matmul<Format::int4>};
+  static constexpr Matmul mxfp4 = {&bf16_packing, matmul<Format::mxfp4>};
   if (path == Path::batch) {
     if (m.format == Format::bf16) return bf16;
     if (m.format == Format::fp8_e4m3) return fp8;
     if (m.format == Format::int8) return int8;
     if (m.format == Format::int4) return int4;
+    if (m.format == Format::mxfp4) return mxfp4;
   }
   return neon_dotprod_kernels().matmul(path, m);
 }

@@ -1,6 +1,7 @@
-// NEON with SDOT, four products of 8-bit integers a lane: the stream path of int8 and int4 weights, with
-// activations rounded to int8 by groups of 32. The integer sums are exact, so their order is free; i8mm's
-// USDOT and SMMLA would give the same sums, and save instructions where memory is what the path waits for.
+// NEON with SDOT, four products of 8-bit integers a lane: the stream path of int8, int4 and mxfp4 weights,
+// with activations rounded to int8 by groups of 32. The integer sums are exact, so their order is free;
+// i8mm's USDOT and SMMLA would give the same sums, and save instructions where memory is what the path waits
+// for.
 #include <arm_neon.h>
 
 #include "kernels/simd/rows.h"
@@ -96,12 +97,19 @@ struct ScaleIndex {
   }
 };
 
-// The codes of a group of 32 columns, less their offset; for int4 times 16, even columns before odd ones.
+// The codes of a group of 32 columns, less their offset; for int4 times 16, even columns before odd ones; for
+// mxfp4 in that order twice their values.
 template <Format format>
 [[gnu::always_inline]] inline void load_codes(const std::uint8_t* from, int8x16_t w[2]) {
   if constexpr (format == Format::int8) {
     unrolled<2>(
         [&](auto i) { w[i] = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(from + 16 * i), vdupq_n_u8(0x80))); });
+  } else if constexpr (format == Format::mxfp4) {
+    constexpr std::int8_t integers[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+    const int8x16_t table = vld1q_s8(integers);
+    const uint8x16_t pairs = vld1q_u8(from);
+    w[0] = vqtbl1q_s8(table, vandq_u8(pairs, vdupq_n_u8(15)));
+    w[1] = vqtbl1q_s8(table, vshrq_n_u8(pairs, 4));
   } else {
     const uint8x16_t pairs = veorq_u8(vld1q_u8(from), vdupq_n_u8(0x88));
     w[0] = vreinterpretq_s8_u8(vshlq_n_u8(pairs, 4));
@@ -137,7 +145,9 @@ template <Format format, std::size_t R, std::size_t T>
         dot[g] = vdotq_s32(vdotq_s32(vdupq_n_s32(0), w[2 * g], xs[0]), w[2 * g + 1], xs[1]);
       });
       const int32x4_t dots = vpaddq_s32(vpaddq_s32(dot[0], dot[1]), vpaddq_s32(dot[2], dot[3]));
-      const float32x4_t exact = format == Format::int4 ? vcvtq_n_f32_s32(dots, 4) : vcvtq_f32_s32(dots);
+      const float32x4_t exact = format == Format::int4    ? vcvtq_n_f32_s32(dots, 4)
+                                : format == Format::mxfp4 ? vcvtq_n_f32_s32(dots, 1)
+                                                          : vcvtq_f32_s32(dots);
       // The weights' scale first: activations may be near the largest number, weights are not.
       const float32x4_t scaled = vmulq_f32(exact, scales[r]);
       sum[r * T + t] = vfmaq_f32(sum[r * T + t], scaled, vld1q_f32(x[t]->scales));
@@ -202,6 +212,11 @@ void widen_scales(const Matrix& m, std::size_t row, std::size_t count, float* ou
     for (std::size_t r = 0; r < count; ++r) out[r] = 1;
     return;
   }
+  if (m.format == Format::mxfp4) {
+    const std::byte* scales = m.scales + row * m.scale_cols;
+    for (std::size_t i = 0; i < count * m.scale_cols; ++i) out[i] = e8m0_to_float(scales[i]);
+    return;
+  }
   const std::size_t bytes = value_bytes(m.scale_format, 1);
   const Matrix scales = {.format = m.scale_format,
                          .rows = 1,
@@ -235,7 +250,8 @@ void matmul(const MatmulArgs& a) {
 }
 
 bool is_streamed(const Matrix& m) {
-  if (!is_integer(m.format) || m.block_rows != 1 || m.zeros || m.group_index) return false;
+  const bool rounded = is_integer(m.format) || m.format == Format::mxfp4;
+  if (!rounded || m.block_rows != 1 || m.zeros || m.group_index) return false;
   if (!m.scales) return true;
   return m.block_rows == 1 && (m.block_cols % group_width == 0 || m.block_cols >= m.cols);
 }
@@ -243,7 +259,9 @@ bool is_streamed(const Matrix& m) {
 const Matmul& choose_matmul(Path path, const Matrix& m) {
   static constexpr Matmul int8 = {&int8_packing, matmul<Format::int8>};
   static constexpr Matmul int4 = {&int8_packing, matmul<Format::int4>};
+  static constexpr Matmul mxfp4 = {&int8_packing, matmul<Format::mxfp4>};
   if (path != Path::stream || !is_streamed(m)) return neon_kernels().matmul(path, m);
+  if (m.format == Format::mxfp4) return mxfp4;
   return m.format == Format::int8 ? int8 : int4;
 }
 

@@ -45,6 +45,18 @@ float fp8_to_float(std::uint8_t bits) {
   return float_from_bits(sign | (exponent + 120) << 23 | mantissa << 20);
 }
 
+// e2m1: exponent bias 1, no infinities, no NaN. Codes in the order of columns, low bits first.
+float e2m1_to_float(const std::byte* row, std::size_t col) {
+  constexpr float magnitudes[] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
+  const unsigned code = std::to_integer<unsigned>(row[col / 2]) >> (4 * (col % 2)) & 15u;
+  return code & 8u ? -magnitudes[code & 7u] : magnitudes[code & 7u];
+}
+
+float e8m0_to_float(std::uint8_t bits) {
+  if (bits == 255) return std::numeric_limits<float>::quiet_NaN();
+  return std::ldexp(1.0f, bits - 127);
+}
+
 std::uint16_t float_to_bf16(float value) {
   std::uint32_t bits;
   std::memcpy(&bits, &value, sizeof bits);
@@ -59,6 +71,8 @@ float plain_number(Format format, const std::byte* array, std::size_t index) {
       return f16_to_float(load<std::uint16_t>(array + 2 * index));
     case Format::bf16:
       return bf16_to_float(load<std::uint16_t>(array + 2 * index));
+    case Format::e8m0:
+      return e8m0_to_float(load<std::uint8_t>(array + index));
     default:
       return load<float>(array + 4 * index);
   }
@@ -91,6 +105,8 @@ float weight(const Matrix& m, std::size_t row, std::size_t col) {
         m.scales ? plain_number(m.scale_format, m.scales, row / m.block_rows * m.scale_cols + group) : 1.0f;
     if constexpr (format == Format::fp8_e4m3) {
       return fp8_to_float(load<std::uint8_t>(m.values + row * m.row_bytes + col)) * scale;
+    } else if constexpr (format == Format::mxfp4) {
+      return e2m1_to_float(m.values + row * m.row_bytes, col) * scale;
     } else {
       return integer_value<format>(m, row, col, group) * scale;
     }
@@ -280,8 +296,8 @@ Kernels make_table() {
 const Packing f32_packing = {.slot_tokens = 1, .slot_bytes = f32_slot_bytes, .pack = pack_f32};
 
 const Kernels& scalar_kernels() {
-  static const Kernels table =
-      make_table<Format::f32, Format::f16, Format::bf16, Format::fp8_e4m3, Format::int8, Format::int4>();
+  static const Kernels table = make_table<Format::f32, Format::f16, Format::bf16, Format::fp8_e4m3,
+                                          Format::int8, Format::int4, Format::mxfp4>();
   return table;
 }
 

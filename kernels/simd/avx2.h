@@ -109,6 +109,22 @@ struct Avx2 : X86 {
     return _mm256_mul_ps(_mm256_sub_ps(_mm256_cvtepi32_ps(codes), group.zero), group.scale);
   }
 
+  // e8m0_to_float of simd/rows.h.
+  static F widen_e8m0(__m256i exponents) {
+    const __m256i special = _mm256_or_si256(_mm256_cmpeq_epi32(exponents, _mm256_setzero_si256()),
+                                            _mm256_cmpeq_epi32(exponents, _mm256_set1_epi32(255)));
+    const __m256i mantissa = _mm256_and_si256(special, _mm256_set1_epi32(1 << 22));
+    return _mm256_castsi256_ps(_mm256_or_si256(_mm256_slli_epi32(exponents, 23), mantissa));
+  }
+
+  // A magnitude is looked up by the code's lowest three bits, all that the permutation looks at; the fourth
+  // is the sign.
+  static F scale_e2m1(__m256i codes, F scale) {
+    const F magnitudes = _mm256_setr_ps(0, 0.5f, 1, 1.5f, 2, 3, 4, 6);
+    const F sign = _mm256_and_ps(_mm256_castsi256_ps(_mm256_slli_epi32(codes, 28)), set1(-0.0f));
+    return mul(_mm256_xor_ps(_mm256_permutevar8x32_ps(magnitudes, codes), sign), scale);
+  }
+
   // 8 codes of 4 bits: a word over all lanes, every lane shifted to its own code.
   static __m256i int4_codes(const std::byte* p) {
     std::uint32_t word;
@@ -145,6 +161,9 @@ struct Avx2 : X86 {
     } else if constexpr (format == Format::int8) {
       out[0] = scale_integer(_mm256_cvtepu8_epi32(load64(p)), group);
       out[1] = scale_integer(_mm256_cvtepu8_epi32(load64(p + 8)), group);
+    } else if constexpr (format == Format::mxfp4) {
+      out[0] = scale_e2m1(int4_codes(p), group.scale);
+      out[1] = scale_e2m1(int4_codes(p + 4), group.scale);
     } else {
       out[0] = scale_integer(int4_codes(p), group);
       out[1] = scale_integer(int4_codes(p + 4), group);
@@ -174,6 +193,7 @@ struct Avx2 : X86 {
       from = padded_numbers;
     }
     if constexpr (format == Format::f32) return _mm256_castsi256_ps(codes(from));
+    if constexpr (format == Format::e8m0) return widen_e8m0(_mm256_cvtepu8_epi32(load64(from)));
     return format == Format::f16 ? _mm256_cvtph_ps(load128(from)) : widen_bf16(load128(from));
   }
   static F pick(F v, const std::int32_t* index) {
@@ -204,6 +224,11 @@ struct Avx2 : X86 {
       out[0] = _mm256_and_si256(w, _mm256_set1_epi8(0x0f));
       out[1] = _mm256_and_si256(_mm256_srli_epi16(w, 4), _mm256_set1_epi8(0x0f));
     }
+    if constexpr (format == Format::mxfp4) {
+      const I table = _mm256_broadcastsi128_si256(load128(e2m1_integers));
+      out[0] = _mm256_shuffle_epi8(table, out[0]);
+      out[1] = _mm256_shuffle_epi8(table, out[1]);
+    }
   }
 
   template <Format format>
@@ -212,14 +237,14 @@ struct Avx2 : X86 {
       const I sum =
           _mm256_add_epi32(_mm256_madd_epi16(w[0], codes(x)), _mm256_madd_epi16(w[1], codes(x + 32)));
       return _mm256_add_epi32(begin, sum);
-    } else {
+    } else {  // 4 * 24 * 127 fits 16 bits
       const I sum =
           _mm256_add_epi16(_mm256_maddubs_epi16(w[0], codes(x)), _mm256_maddubs_epi16(w[1], codes(x + 32)));
       return _mm256_add_epi32(begin, _mm256_madd_epi16(sum, _mm256_set1_epi16(1)));
     }
   }
 
-  // int8: one group; int4: two of 4 lanes.
+  // int8: one group; int4 and mxfp4: two of 4 lanes.
   template <Format format>
   static F spread(const float* factors) {
     if constexpr (format == Format::int8) return _mm256_broadcast_ss(factors);

@@ -80,6 +80,14 @@ struct Avx512 : X86 {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
   }
 
+  // e8m0_to_float of simd/rows.h: 0 and 255 are the exponents that one more leaves below 2.
+  static F widen_e8m0(__m128i codes) {
+    const __m128i next = _mm_add_epi8(codes, _mm_set1_epi8(1));
+    const __mmask16 special = _mm_cmplt_epu8_mask(next, _mm_set1_epi8(2));
+    const __m512i bits = _mm512_slli_epi32(_mm512_cvtepu8_epi32(codes), 23);
+    return _mm512_castsi512_ps(_mm512_mask_or_epi32(bits, special, bits, _mm512_set1_epi32(1 << 22)));
+  }
+
   // e4m3 to f16: sign to bit 15, exponent and mantissa to bits 7 to 13, which makes every number, subnormal
   // or not, 2^-8 of itself; the code of all ones becomes f16's NaN.
   static __m512i fp8_to_f16(__m256i codes) {
@@ -100,23 +108,23 @@ struct Avx512 : X86 {
   // 16 codes of 4 bits: 8 copies of them as 64 bits, each shifted on by one code, so that the codes of
   // columns 0 and 8, 1 and 9, ... stand lowest in lanes 0, 1, 2, 3, ... A permutation looks at the low 4 bits
   // of a lane only, so it needs no mask to find the code's weight.
-  static F look_up_int4(const std::byte* p, F weights) {
+  static F look_up_nibbles(const std::byte* p, F weights) {
     long long codes;
     std::memcpy(&codes, p, sizeof codes);
     const __m512i shifts = _mm512_setr_epi64(0, 4, 8, 12, 16, 20, 24, 28);
     return _mm512_permutexvar_ps(_mm512_srlv_epi64(_mm512_set1_epi64(codes), shifts), weights);
   }
 
-  // The order of lanes that look_up_int4 leaves. Activations are permuted once for all rows, sums once a row:
-  // cheaper than permuting every vector of weights.
+  // The order of lanes that look_up_nibbles leaves. Activations are permuted once for all rows, sums once a
+  // row: cheaper than permuting every vector of weights.
   template <Format format>
   static F to_order(F v) {
-    if constexpr (format != Format::int4) return v;
+    if constexpr (value_bits(format) != 4) return v;
     return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15), v);
   }
   template <Format format>
   static F from_order(F v) {
-    if constexpr (format != Format::int4) return v;
+    if constexpr (value_bits(format) != 4) return v;
     return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15), v);
   }
 
@@ -138,11 +146,16 @@ struct Avx512 : X86 {
     } else if constexpr (format == Format::int8) {
       out[0] = scale_int8(load128(p), group);
       out[1] = scale_int8(load128(p + 16), group);
+    } else if constexpr (format == Format::mxfp4) {
+      const F values = _mm512_setr_ps(0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6);
+      const F weights = _mm512_mul_ps(values, group.scale);
+      out[0] = look_up_nibbles(p, weights);
+      out[1] = look_up_nibbles(p + 8, weights);
     } else {
       const F codes = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
       const F weights = _mm512_mul_ps(_mm512_sub_ps(codes, group.zero), group.scale);
-      out[0] = look_up_int4(p, weights);
-      out[1] = look_up_int4(p + 8, weights);
+      out[0] = look_up_nibbles(p, weights);
+      out[1] = look_up_nibbles(p + 8, weights);
     }
   }
 
@@ -160,6 +173,7 @@ struct Avx512 : X86 {
   template <Format format>
   static F numbers(const std::byte* p, std::size_t n) {
     if constexpr (format == Format::f32) return _mm512_maskz_loadu_ps(low_lanes(n), p);
+    if constexpr (format == Format::e8m0) return widen_e8m0(_mm_maskz_loadu_epi8(low_lanes(n), p));
     const __m256i bits = _mm256_maskz_loadu_epi16(low_lanes(n), p);
     return format == Format::f16 ? _mm512_cvtph_ps(bits) : widen_bf16(bits);
   }
@@ -195,7 +209,7 @@ struct Avx512 : X86 {
   static void note(I w, I& seen) { seen = _mm512_max_epu8(seen, _mm512_add_epi8(w, w)); }
   static bool any_nan(I seen) { return _mm512_cmpeq_epi8_mask(seen, _mm512_set1_epi8(~1)) != 0; }
 
-  // Codes as numbers that a dot product takes: even and odd columns apart, int8 as 16 bits, int4 as 8.
+  // Codes as numbers that a dot product takes: even and odd columns apart, int8 as 16 bits, others as 8.
   template <Format format>
   static constexpr std::size_t activation_bytes = format == Format::int8 ? 2 : 1;
 
@@ -208,6 +222,11 @@ struct Avx512 : X86 {
       out[0] = _mm512_and_si512(w, _mm512_set1_epi8(0x0f));
       out[1] = _mm512_and_si512(_mm512_srli_epi16(w, 4), _mm512_set1_epi8(0x0f));
     }
+    if constexpr (format == Format::mxfp4) {
+      const I table = _mm512_broadcast_i32x4(load128(e2m1_integers));
+      out[0] = _mm512_shuffle_epi8(table, out[0]);
+      out[1] = _mm512_shuffle_epi8(table, out[1]);
+    }
   }
 
   template <Format format>
@@ -216,14 +235,14 @@ struct Avx512 : X86 {
       const I sum =
           _mm512_add_epi32(_mm512_madd_epi16(w[0], codes(x)), _mm512_madd_epi16(w[1], codes(x + 64)));
       return _mm512_add_epi32(begin, sum);
-    } else {  // 4 * 15 * 127 fits 16 bits
+    } else {  // 4 * 24 * 127 fits 16 bits
       const I sum =
           _mm512_add_epi16(_mm512_maddubs_epi16(w[0], codes(x)), _mm512_maddubs_epi16(w[1], codes(x + 64)));
       return _mm512_add_epi32(begin, _mm512_madd_epi16(sum, _mm512_set1_epi16(1)));
     }
   }
 
-  // int8: two groups of 8 lanes; int4: four of 4.
+  // int8: two groups of 8 lanes; int4 and mxfp4: four of 4.
   template <Format format>
   static F spread(const float* factors) {
     if constexpr (format == Format::int8) {

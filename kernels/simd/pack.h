@@ -75,8 +75,24 @@ inline Integers to_integers(const float* x, float limit) {
           _mm256_permute4x64_epi64(_mm256_packs_epi32(q[2], q[3]), 0xd8), largest * (1 / limit)};
 }
 
+// What V::split makes of e2m1 codes: 12 more than twice their values, unsigned as the dot products want them.
+alignas(16) constexpr std::byte e2m1_integers[] = {std::byte{12}, std::byte{13}, std::byte{14}, std::byte{15},
+                                                   std::byte{16}, std::byte{18}, std::byte{20}, std::byte{24},
+                                                   std::byte{12}, std::byte{11}, std::byte{10}, std::byte{9},
+                                                   std::byte{8},  std::byte{6},  std::byte{4},  std::byte{0}};
+
+// By how much V::split leaves codes above their integers.
+constexpr int integer_offset(Format format) {
+  return format == Format::mxfp4 ? 12 : 1 << (value_bits(format) - 1);
+}
+
+// What a weight is of its integer times the scale.
+constexpr float integer_unit(Format format) {
+  return format == Format::mxfp4 ? 0.5f : 1.0f;
+}
+
 // Group g of integer activations, in the order in which V::split leaves the codes. begin gets -offset times
-// the sums over the columns of each lane of 32 bits. Returns the scale.
+// the sums over the columns of each lane of 32 bits. Returns the scale of their products with integers.
 template <Format format, std::size_t value_size, std::size_t lanes>
 float pack_integers(const float* x, std::byte* begin, std::byte* values, std::size_t g) {
   constexpr std::size_t vector_bytes = 4 * lanes;
@@ -84,7 +100,7 @@ float pack_integers(const float* x, std::byte* begin, std::byte* values, std::si
   // The largest for which a lane's sum of 4 products, each at most 128 times it, is exact in float32.
   const Integers q = to_integers(x, value_size == 1 ? 127.0f : 32767.0f);
 
-  const __m256i offset = _mm256_set1_epi16(static_cast<short>(-(1 << (value_bits(format) - 1))));
+  const __m256i offset = _mm256_set1_epi16(static_cast<short>(-integer_offset(format)));
   const __m256i pairs =
       _mm256_hadd_epi32(_mm256_madd_epi16(q.low, offset), _mm256_madd_epi16(q.high, offset));
   const __m256i fours = _mm256_permute4x64_epi64(pairs, 0xd8);
@@ -103,7 +119,7 @@ float pack_integers(const float* x, std::byte* begin, std::byte* values, std::si
     std::byte* at = chunk + g % chunk_groups * 32;
     store256(at, _mm256_permute4x64_epi64(_mm256_packs_epi32(even(q.low), even(q.high)), 0xd8));
     store256(at + vector_bytes, _mm256_permute4x64_epi64(_mm256_packs_epi32(odd(q.low), odd(q.high)), 0xd8));
-  } else if constexpr (format == Format::int4) {  // bytes of even columns, bytes of odd ones
+  } else if constexpr (value_bits(format) == 4) {  // bytes of even columns, bytes of odd ones
     const __m256i even = _mm256_and_si256(bytes, _mm256_set1_epi16(0xff));
     const __m256i apart =
         _mm256_permute4x64_epi64(_mm256_packus_epi16(even, _mm256_srli_epi16(bytes, 8)), 0xd8);
@@ -113,7 +129,7 @@ float pack_integers(const float* x, std::byte* begin, std::byte* values, std::si
   } else {
     store256(chunk + g % chunk_groups * 32, bytes);
   }
-  return q.scale;
+  return q.scale * integer_unit(format);
 }
 
 }  // namespace

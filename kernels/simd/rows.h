@@ -54,7 +54,7 @@ constexpr bool is_integer(Format f) {
 constexpr std::size_t value_bits(Format f) {
   if (f == Format::f32) return 32;
   if (f == Format::f16 || f == Format::bf16) return 16;
-  return f == Format::int4 ? 4 : 8;
+  return f == Format::int4 || f == Format::mxfp4 ? 4 : 8;
 }
 
 constexpr std::size_t value_bytes(Format f, std::size_t count) {
@@ -64,6 +64,16 @@ constexpr std::size_t value_bytes(Format f, std::size_t count) {
 // decode makes 2^-8 of an fp8 value; its scale makes up for it. (So scales from 2^120 on overflow.)
 constexpr float scale_factor(Format f) {
   return f == Format::fp8_e4m3 ? 256.0f : 1.0f;
+}
+
+// 2^(code - 127) by its bits: what float32 has for an exponent, but for 2^-127, which is among the denormals,
+// and 255, which is NaN: both have the highest bit of the mantissa.
+inline float e8m0_to_float(std::byte code) {
+  const auto exponent = static_cast<std::uint32_t>(code);
+  const std::uint32_t bits = exponent << 23 | (exponent == 0 || exponent == 255 ? 1u << 22 : 0u);
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
 }
 
 // What turns the stored values of one group of columns into weights: (value - zero) * scale.
@@ -79,6 +89,7 @@ constexpr std::size_t prefetch_bytes = 2048;
 // One stored row.
 template <class V, Format format>
 struct Row {
+  static constexpr Format value_format = format;
   const std::byte* values = nullptr;
   const std::byte* scales = nullptr;  // of this row's first group; null: 1
   const std::byte* zeros = nullptr;   // null: the offset
@@ -101,9 +112,12 @@ struct Row {
 
   const std::byte* at(std::size_t col) const { return values + value_bytes(format, col); }
 
-  Group<V> group(std::size_t g) const {
-    const float scale = scales ? V::number(scale_format, scales, g) : 1.0f;
-    return {V::set1(scale * scale_factor(format)), V::set1(zero(g))};
+  Group<V> group(std::size_t g) const { return {V::set1(scale(g) * scale_factor(format)), V::set1(zero(g))}; }
+
+  float scale(std::size_t g) const {
+    if (!scales) return 1;
+    if constexpr (format == Format::mxfp4) return e8m0_to_float(scales[g]);
+    return V::number(scale_format, scales, g);
   }
 
   float zero(std::size_t g) const {
@@ -175,6 +189,10 @@ struct Groups {
 
  private:
   static void load(const Row<V, format>& row, std::size_t g, std::size_t count, float* scale) {
+    if constexpr (format == Format::mxfp4) {
+      for (std::size_t i = 0; i < count; ++i) scale[i] = row.scale(g + i);
+      return;
+    }
     typename V::F wide[2] = {V::set1(1), V::set1(1)};
     if (row.scales && row.scale_format == Format::f32) decode<Format::f32>(row.scales, g, count, wide);
     if (row.scales && row.scale_format == Format::f16) decode<Format::f16>(row.scales, g, count, wide);

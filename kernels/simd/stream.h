@@ -6,6 +6,7 @@
 //   int8, int4  activations rounded to integers by groups of 32 columns, each with its own float32 scale, and
 //               integer dot products: a lane of 32 bits sums the columns whose codes lie in it. Scales stay
 //               exact: scale of the weights * scale of the activations * integer, summed in float32
+//   mxfp4       as int4: twice an e2m1 value is an integer, looked up
 // What is left over is multiplied by the kernels of simd/matmul.h.
 //
 // Beyond rows.h, a V has
@@ -125,6 +126,8 @@ template <class V, std::size_t R, class Row, class Use>
   };
   if (!m.scales) {
     unrolled<R>([&](auto r) __attribute__((always_inline)) { use(r, V::set1(1)); });
+  } else if constexpr (Row::value_format == Format::mxfp4) {
+    load.template operator()<Format::e8m0>();
   } else if (m.scale_format == Format::bf16) {
     load.template operator()<Format::bf16>();
   } else if (m.scale_format == Format::f16) {
@@ -239,7 +242,7 @@ struct FloatStream {
   }
 };
 
-// int8 and int4 whose groups are whole groups of activations, without stored zeros.
+// int8, int4 and mxfp4 whose groups are whole groups of activations, without stored zeros.
 template <class V, Format format>
 struct IntegerStream {
   using F = typename V::F;
@@ -384,6 +387,7 @@ const Matmul* stream_scaled(const Matrix& m) {
   }
   if (m.format == Format::int8) return stream_if_fits<IntegerStream<V, Format::int8>>(m);
   if (m.format == Format::int4) return stream_if_fits<IntegerStream<V, Format::int4>>(m);
+  if (m.format == Format::mxfp4) return stream_if_fits<IntegerStream<V, Format::mxfp4>>(m);
   return nullptr;
 }
 

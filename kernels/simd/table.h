@@ -40,7 +40,7 @@ Kernels make_table() {
 template <class V, StreamKernel stream = nullptr>
 Kernels table_of() {
   return make_table<V, stream, Format::f32, Format::f16, Format::bf16, Format::fp8_e4m3, Format::int8,
-                    Format::int4>();
+                    Format::int4, Format::mxfp4>();
 }
 
 }  // namespace

@@ -49,10 +49,13 @@ constexpr Pattern odd_int4{.mask = 0xeeee'eeee'eeee'eeee, .base = 0x1111'1111'11
 constexpr Pattern odd_int8{.mask = 0xfefe'fefe'fefe'fefe, .base = 0x0101'0101'0101'0101};
 // Without the exponents' highest bit: no NaN, nothing of 2 or more.
 constexpr Pattern small_fp8{.mask = 0xbfbf'bfbf'bfbf'bfbf};
+// Every e2m1 code as often as its opposite.
+constexpr Pattern any_e2m1{.mask = 0xffff'ffff'ffff'ffff};
 // The RMS of their values, which scales are divided by.
 constexpr double small_fp8_rms = 0.62;
 constexpr double int8_rms = 73.9;
 constexpr double int4_rms = 4.58;
+constexpr double e2m1_rms = 2.93;
 
 // The power of two at or below a number, as the exponent of a float: bits 7 to 14 of bf16.
 std::uint64_t bf16_power(double value) {
@@ -68,6 +71,11 @@ Pattern constant_bf16(double power) {
 }
 Pattern constant_f32(double value) {
   return {.base = repeat32(std::bit_cast<std::uint32_t>(static_cast<float>(value)))};
+}
+
+Pattern constant_e8m0(double power) {
+  const auto exponent = static_cast<std::uint64_t>(127 + std::ilogb(power));
+  return {.base = repeat16(exponent << 8U | exponent)};
 }
 
 // A stored tensor and what is written into it.
@@ -107,6 +115,9 @@ class MatrixTensors {
       case WeightFormat::int4:
         if (groups_fit) return packed(4, odd_int4, rms / int4_rms);
         break;
+      case WeightFormat::mxfp4:
+        if (groups_fit) return mxfp4(rms / e2m1_rms);
+        break;
       case WeightFormat::bf16:
         break;
     }
@@ -132,6 +143,12 @@ class MatrixTensors {
     return {{module_ + ".weight_packed", DType::i32, {{rows_, ceil_div(cols_ * bits, 32)}, 2}, integers},
             {module_ + ".weight_scale", DType::bf16, {{rows_, cols_ / group_size}, 2}, constant_bf16(scale)},
             {module_ + ".weight_shape", DType::i64, {{2}, 1}, {}, size}};
+  }
+
+  std::vector<Stored> mxfp4(double scale) const {
+    const Shape groups{{rows_, cols_ / group_size}, 2};
+    return {{module_ + ".weight_packed", DType::u8, {{rows_, cols_ / 2}, 2}, any_e2m1},
+            {module_ + ".weight_scale", DType::u8, groups, constant_e8m0(scale)}};
   }
 
   std::string name_;
@@ -216,14 +233,15 @@ nlohmann::json quantization_config(WeightFormat format) {
                 {"fmt", "e4m3"},
                 {"activation_scheme", "dynamic"},
                 {"weight_block_size", Json::array({fp8_block, fp8_block})}};
-  const Json weights{{"num_bits", format == WeightFormat::int4 ? 4 : 8},
-                     {"type", "int"},
+  const bool is_mxfp4 = format == WeightFormat::mxfp4;
+  const Json weights{{"num_bits", format == WeightFormat::int8 ? 8 : 4},
+                     {"type", is_mxfp4 ? "float" : "int"},
                      {"symmetric", true},
                      {"strategy", "group"},
                      {"group_size", group_size},
                      {"dynamic", false}};
   return Json{{"quant_method", "compressed-tensors"},
-              {"format", "pack-quantized"},
+              {"format", is_mxfp4 ? "mxfp4-pack-quantized" : "pack-quantized"},
               {"config_groups", {{"group_0", {{"targets", Json::array({"Linear"})}, {"weights", weights}}}}}};
 }
 
@@ -284,7 +302,7 @@ LayerKind* next_kind(std::vector<LayerKind>& kinds, std::uint64_t room) {
   std::string message = shape.name + ": embedding, output head and one layer of each kind take " +
                         format_bytes(needed) + ", this machine has " + format_bytes(memory) +
                         " to spare for weights";
-  if (shape.format != WeightFormat::int4) message += "\n--weights int4 takes the least";
+  if (shape.format != WeightFormat::mxfp4) message += "\n--weights mxfp4 takes the least";
   throw Error(message);
 }
 

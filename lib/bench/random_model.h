@@ -17,8 +17,8 @@
 namespace baleen {
 
 // Routers, norms, embeddings and the output head are bf16 whatever the format; so are matrices whose width
-// the groups of int8 and int4 (32) do not divide.
-enum class WeightFormat : std::uint8_t { bf16, fp8, int8, int4 };
+// the groups of int8, int4 and mxfp4 (32) do not divide.
+enum class WeightFormat : std::uint8_t { bf16, fp8, int8, int4, mxfp4 };
 
 // A configuration, and how its weights are stored.
 struct ModelShape {

@@ -13,6 +13,7 @@ std::uint64_t ceil_div(std::uint64_t a, std::uint64_t b) {
 }
 
 std::uint64_t number_bytes(Format format) {
+  if (format == Format::e8m0) return 1;
   return format == Format::f32 ? 4 : 2;
 }
 

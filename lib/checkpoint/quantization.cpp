@@ -105,7 +105,11 @@ void read_actorder(const JsonFields& fields, PackedScheme& scheme) {
   scheme.has_group_index = *value == true || *value == "group" || *value == "dynamic";
 }
 
+constexpr std::string_view integer_format = "pack-quantized";
+constexpr std::string_view mxfp4_format = "mxfp4-pack-quantized";
+
 std::string_view packed_label(const PackedScheme& scheme) {
+  if (scheme.is_mxfp4) return "mxfp4";
   std::string label = "int" + std::to_string(scheme.bits);
   switch (scheme.strategy) {
     case Strategy::tensor:
@@ -122,12 +126,25 @@ std::string_view packed_label(const PackedScheme& scheme) {
   return intern(label);
 }
 
-PackedScheme read_weights(const JsonFields& fields) {
+// compressed-tensors' MXFP4PackedCompressor, which has the OCP Microscaling format alone: e2m1 in groups of
+// 32.
+void expect_mxfp4(const JsonFields& fields, const PackedScheme& scheme) {
+  if (fields.text("type").value_or("") != "float") fields.expected("type", "float");
+  if (scheme.bits != 4) fields.expected("num_bits", "4");
+  if (scheme.strategy != Strategy::group) fields.expected("strategy", "group");
+  if (scheme.strategy == Strategy::group && scheme.group_size != 32) fields.expected("group_size", "32");
+  if (!scheme.symmetric) fields.expected("symmetric", "true");
+  if (scheme.has_group_index) fields.expected("actorder", "null, weight or static");
+  expect_text(fields, "scale_dtype", {"torch.uint8"});
+}
+
+PackedScheme read_weights(const JsonFields& fields, bool is_mxfp4) {
   PackedScheme scheme;
+  scheme.is_mxfp4 = is_mxfp4;
   const std::size_t bits = fields.has("num_bits") ? fields.whole("num_bits", 1, 8).value_or(4) : 8;
   if (bits != 4 && bits != 8) fields.expected("num_bits", "4 or 8");
   scheme.bits = static_cast<unsigned>(bits);
-  expect_text(fields, "type", {"int"});
+  if (!is_mxfp4) expect_text(fields, "type", {"int"});
   scheme.symmetric = fields.boolean("symmetric").value_or(true);
   if (fields.is_set("dynamic") && *fields.find("dynamic") != false) fields.expected("dynamic", "false");
   refuse(fields, "block_structure", "scales of blocks are supported in fp8 only");
@@ -138,20 +155,23 @@ PackedScheme read_weights(const JsonFields& fields) {
   // compressed-tensors stores this one zero point unpacked, unlike all others.
   if (scheme.strategy == Strategy::tensor && !scheme.symmetric)
     fields.expected("symmetric", "true with strategy tensor");
+  if (is_mxfp4) expect_mxfp4(fields, scheme);
   scheme.label = packed_label(scheme);
   return scheme;
 }
 
 void read_config_group(const JsonFields& group, std::string_view default_format, Quantization::Rules& rules) {
-  if (group.is_set("format"))
-    expect_text(group, "format", {"pack-quantized"});
-  else if (default_format != "pack-quantized")
-    group.problem("format", "not given, expected pack-quantized");
+  const bool has_format = group.is_set("format");
+  const std::string format = has_format ? group.text("format").value_or("") : std::string(default_format);
+  if (has_format)
+    expect_text(group, "format", {integer_format, mxfp4_format});
+  else if (format != integer_format && format != mxfp4_format)
+    group.problem("format", "not given, expected pack-quantized or mxfp4-pack-quantized");
   refuse(group, "input_activations", "quantized activations are not supported");
   refuse(group, "output_activations", "quantized activations are not supported");
   if (!group.is_set("weights")) return group.expected("weights", "an object");
   const JsonFields weights(group.object("weights"), group.path() + "weights.", group.problems());
-  PackedScheme scheme = read_weights(weights);
+  PackedScheme scheme = read_weights(weights, format == mxfp4_format);
   std::vector<std::string> targets = group.texts("targets");
   const auto linear = std::remove(targets.begin(), targets.end(), "Linear");
   scheme.targets_linear = linear != targets.end();
@@ -169,7 +189,7 @@ void read_compressed_tensors(const JsonFields& fields, Quantization::Rules& rule
   rules.method = QuantMethod::pack_quantized;
   const std::string format = fields.is_set("format") ? fields.text("format").value_or("") : "";
   // "mixed-precision" leaves the format to each group.
-  expect_text(fields, "format", {"pack-quantized", "mixed-precision"});
+  expect_text(fields, "format", {integer_format, mxfp4_format, "mixed-precision"});
   refuse(fields, "kv_cache_scheme", "a quantized KV cache is not supported");
   refuse(fields, "transform_config", "transformed weights are not supported");
   const json& sparsity = fields.object("sparsity_config");

@@ -17,12 +17,13 @@ enum class Strategy : std::uint8_t { tensor, channel, group };
 
 // How the modules of one config group of compressed-tensors are packed.
 struct PackedScheme {
+  bool is_mxfp4 = false;  // mxfp4-pack-quantized: of the rest only group_size matters; else integers
   unsigned bits = 4;
   Strategy strategy = Strategy::group;
   std::size_t group_size = 0;
   bool symmetric = true;
   bool has_group_index = false;  // actorder "group": columns name their group
-  std::string_view label;        // "int4 group 32"
+  std::string_view label;        // "int4 group 32", "mxfp4"
   NameList targets;
   bool targets_linear = false;  // "Linear": every linear layer
 };

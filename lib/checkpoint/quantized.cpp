@@ -73,6 +73,7 @@ class ModuleReader {
   void read_plain(const Tensor& values);
   void read_fp8(const Tensor& values);
   void read_packed(const Tensor& values);
+  void read_mxfp4(const Tensor& values, const PackedScheme&);
   void read_packed_scales(const PackedScheme&, std::size_t scale_cols);
   void read_zero_points(const PackedScheme&, std::size_t scale_cols);
   void read_group_index(const PackedScheme&, std::size_t groups);
@@ -205,6 +206,7 @@ void ModuleReader::read_packed(const Tensor& values) {
   if (in_groups && cols_ % scheme->group_size != 0)
     return problem(values, "group_size " + std::to_string(scheme->group_size) +
                                " does not divide the input size " + std::to_string(cols_));
+  if (scheme->is_mxfp4) return read_mxfp4(values, *scheme);
   const std::size_t words = ceil_div(cols_ * scheme->bits, 32);
   if (!expect(values, {DType::i32}, shape_of({rows_, words}))) return;
   Matrix& m = weight_.matrix;
@@ -219,6 +221,25 @@ void ModuleReader::read_packed(const Tensor& values) {
   read_zero_points(*scheme, m.scale_cols);
   read_group_index(*scheme, m.scale_cols);
   check_weight_shape();
+}
+
+// compressed-tensors' mxfp4-pack-quantized: two e2m1 codes to a byte, and the exponents of the groups'
+// scales. It stores no shape: the bytes say it.
+void ModuleReader::read_mxfp4(const Tensor& values, const PackedScheme& scheme) {
+  if (!expect(values, {DType::u8}, shape_of({rows_, cols_ / 2}))) return;
+  refuse_beside(values, {".weight_zero_point", ".weight_g_idx", ".weight_global_scale"});
+  Matrix& m = weight_.matrix;
+  m.block_cols = scheme.group_size;
+  m.scale_cols = cols_ / m.block_cols;
+  const Shape groups = shape_of({rows_, m.scale_cols});
+  const Tensor* scales = require(".weight_scale", "scales " + to_string(groups) + " of a packed weight");
+  if (scales == nullptr || !expect(*scales, {DType::u8}, groups)) return;
+  m.format = Format::mxfp4;
+  m.values = values.data;
+  m.row_bytes = cols_ / 2;
+  m.scale_format = Format::e8m0;
+  m.scales = scales->data;
+  weight_.format_name = scheme.label;
 }
 
 void ModuleReader::read_packed_scales(const PackedScheme& scheme, std::size_t scale_cols) {

@@ -22,7 +22,7 @@ class Quantization {
   explicit Quantization(std::shared_ptr<const Rules> rules);
 
   const Rules& rules() const { return *rules_; }
-  // "fp8 128x128", "int4 group 32", ... of every group, comma separated; "" for plain weights.
+  // "fp8 128x128", "int4 group 32", "mxfp4", ... of every group, comma separated; "" for plain weights.
   std::string description() const;
 
  private:
@@ -39,7 +39,7 @@ struct Weight {
   std::uint64_t bytes = 0;  // stored, with scales, zero points and indices
   std::size_t tensors = 0;  // stored, likewise
   std::string_view
-      format_name;  // "bf16", "fp8 128x128", "int4 group 32": for --inspect and -v; never dangles
+      format_name;  // "bf16", "fp8 128x128", "int4 group 32", "mxfp4": for --inspect and -v; never dangles
 };
 
 // Finds the tensors of the linear layer `module` (its name without ".weight"): `.weight` plain, or with

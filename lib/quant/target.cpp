@@ -93,10 +93,24 @@ kernels::Matrix stored_matrix(const Target& target, std::size_t rows, std::size_
   m.block_rows = target.encoding == Encoding::fp8 ? fp8_block : 1;
   m.block_cols = group_cols(target, cols);
   m.scale_cols = ceil_div(cols, m.block_cols);
-  m.format = target.encoding == Encoding::fp8    ? Format::fp8_e4m3
-             : target.encoding == Encoding::int8 ? Format::int8
-                                                 : Format::int4;
-  m.scale_format = target.encoding == Encoding::fp8 ? Format::f32 : float_format(plain);
+  switch (target.encoding) {
+    case Encoding::int4:
+      m.format = Format::int4;
+      m.scale_format = float_format(plain);
+      break;
+    case Encoding::int8:
+      m.format = Format::int8;
+      m.scale_format = float_format(plain);
+      break;
+    case Encoding::fp8:
+      m.format = Format::fp8_e4m3;
+      m.scale_format = Format::f32;
+      break;
+    case Encoding::mxfp4:
+      m.format = Format::mxfp4;
+      m.scale_format = Format::e8m0;
+      break;
+  }
   return m;
 }
 

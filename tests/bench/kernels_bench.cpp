@@ -47,8 +47,8 @@ constexpr std::size_t index_of(Path path) {
   return static_cast<std::size_t>(path);
 }
 
-constexpr const char* format_names[] = {"f32", "f16", "bf16", "fp8", "int8", "int4"};
-constexpr std::size_t format_bits[] = {32, 16, 16, 8, 8, 4};
+constexpr const char* format_names[] = {"f32", "f16", "bf16", "fp8", "int8", "int4", "mxfp4"};
+constexpr std::size_t format_bits[] = {32, 16, 16, 8, 8, 4, 4};
 
 // Every thread's memory: enough that nothing of it is still cached when it comes round again.
 constexpr std::size_t stream_bytes = std::size_t{768} << 20;
@@ -74,8 +74,8 @@ Matrix matrix_of(Format format, std::size_t rows, std::size_t cols, const std::b
       .format = format, .rows = rows, .cols = cols, .row_bytes = cols * format_bits[f] / 8, .values = values};
   if (format == Format::fp8_e4m3) {
     m.block_rows = m.block_cols = 128;
-  } else if (format == Format::int8 || format == Format::int4) {
-    m.scale_format = Format::bf16;
+  } else if (format == Format::int8 || format == Format::int4 || format == Format::mxfp4) {
+    m.scale_format = format == Format::mxfp4 ? Format::e8m0 : Format::bf16;
     m.block_cols = 32;
   } else {
     return m;
@@ -87,7 +87,8 @@ Matrix matrix_of(Format format, std::size_t rows, std::size_t cols, const std::b
 
 std::size_t scale_bytes(const Matrix& m) {
   if (!m.scales) return 0;
-  return (m.rows + m.block_rows - 1) / m.block_rows * m.scale_cols * (m.scale_format == Format::f32 ? 4 : 2);
+  const std::size_t bytes = m.scale_format == Format::f32 ? 4 : m.scale_format == Format::e8m0 ? 1 : 2;
+  return (m.rows + m.block_rows - 1) / m.block_rows * m.scale_cols * bytes;
 }
 
 void decode(benchmark::State& state, const Kernels* kernels, Format format, std::size_t cols) {

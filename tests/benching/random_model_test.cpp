@@ -17,7 +17,7 @@ using namespace baleen::test;
 namespace {
 
 constexpr WeightFormat formats[] = {WeightFormat::bf16, WeightFormat::fp8, WeightFormat::int8,
-                                    WeightFormat::int4};
+                                    WeightFormat::int4, WeightFormat::mxfp4};
 
 ModelShape preset(std::string_view name, WeightFormat format) {
   for (const ShapePreset& shape : shape_presets())
@@ -48,6 +48,8 @@ TEST_CASE("a format's bytes") {
   CHECK(bf16.bytes / 2.0 == doctest::Approx(bf16.parameters).epsilon(0.001));
   CHECK(fp8.bytes / 1.005 == doctest::Approx(fp8.parameters).epsilon(0.005));
   CHECK(int4.bytes / 0.567 == doctest::Approx(int4.parameters).epsilon(0.005));
+  const ShapeSize mxfp4 = shape_size(preset("deepseek-v3", WeightFormat::mxfp4));
+  CHECK(mxfp4.bytes / 0.536 == doctest::Approx(mxfp4.parameters).epsilon(0.005));
 }
 
 TEST_CASE("inventory and size agree") {

@@ -70,6 +70,10 @@ TEST_CASE("bytes of a stored matrix") {
   m.zeros = &some;
   m.group_index = &some;
   CHECK(stored_bytes(m) == 10 * 32 + 10 * 2 * 2 + 2 * 2 * 4 + 64 * 4);
+  m.format = kernels::Format::mxfp4;
+  m.scale_format = kernels::Format::e8m0;
+  m.zeros = m.group_index = nullptr;
+  CHECK(stored_bytes(m) == 10 * 32 + 10 * 2);
 }
 
 TEST_CASE("work of the tiny model") {

@@ -23,6 +23,24 @@ const json fp8 = {{"quant_method", "fp8"},
                   {"activation_scheme", "dynamic"}};
 const json int4 = golden_config("deepseek_v3-int4")["quantization_config"];
 
+// What compressed-tensors 0.20 writes of its preset MXFP4A16.
+const json mxfp4 = {{"quant_method", "compressed-tensors"},
+                    {"format", "mxfp4-pack-quantized"},
+                    {"ignore", {"lm_head"}},
+                    {"config_groups",
+                     {{"group_0",
+                       {{"targets", {"Linear"}},
+                        {"input_activations", nullptr},
+                        {"format", "mxfp4-pack-quantized"},
+                        {"weights",
+                         {{"num_bits", 4},
+                          {"type", "float"},
+                          {"symmetric", true},
+                          {"group_size", 32},
+                          {"strategy", "group"},
+                          {"dynamic", false},
+                          {"scale_dtype", "torch.uint8"}}}}}}}};
+
 // A config with the value at a JSON pointer changed.
 json changed(json config, const char* pointer, const json& value) {
   config[json::json_pointer(pointer)] = value;
@@ -67,6 +85,35 @@ TEST_CASE("supported ways of storing") {
             .description() == "int4 group 32");
 }
 
+TEST_CASE("mxfp4, alone and beside integers") {
+  CHECK(parse(mxfp4).description() == "mxfp4");
+  CHECK(parse(changed(mxfp4, "/config_groups/group_0/format", nullptr)).description() == "mxfp4");
+  const std::string args = std::string(weights) + "/";
+  for (const auto& [key, value] :
+       {std::pair<const char*, json>{"strategy", nullptr}, {"scale_dtype", nullptr}, {"actorder", "static"}})
+    CHECK(parse(changed(mxfp4, (args + key).c_str(), value)).description() == "mxfp4");
+  json mixed = changed(mxfp4, "/format", "mixed-precision");
+  mixed["config_groups"]["group_1"] = int4["config_groups"]["group_0"];
+  mixed["config_groups"]["group_1"]["format"] = "pack-quantized";
+  mixed["config_groups"]["group_1"]["targets"] = {"re:.*self_attn.*"};
+  CHECK(parse(mixed).description() == "mxfp4, int4 group 32");
+  const auto refuses = [&](const char* key, const json& value, const char* message) {
+    CHECK(contains(parse_error(changed(mxfp4, (args + key).c_str(), value)),
+                   std::string("weights.") + message));
+  };
+  refuses("num_bits", 8, "num_bits: 8, expected 4");
+  refuses("num_bits", nullptr, "num_bits: null");
+  refuses("type", "int", "type: \"int\", expected float");
+  refuses("type", nullptr, "type: null, expected float");
+  refuses("group_size", 16, "group_size: 16, expected 32");
+  refuses("strategy", "channel", "strategy: \"channel\", expected group");
+  refuses("strategy", "tensor_group", "strategy: \"tensor_group\"");
+  refuses("symmetric", false, "symmetric: false, expected true");
+  refuses("actorder", "group", "actorder: \"group\", expected null, weight or static");
+  refuses("scale_dtype", "torch.float8_e4m3fn", "scale_dtype: \"torch.float8_e4m3fn\", expected torch.uint8");
+  refuses("dynamic", true, "dynamic: true, expected false");
+}
+
 TEST_CASE("everything else is refused by name") {
   const auto refuses = [](const json& config, const char* message) {
     const std::string error = parse_error(config);
@@ -83,11 +130,12 @@ TEST_CASE("everything else is refused by name") {
   refuses("fp8", "quantization_config: \"fp8\", expected an object");
   for (const char* format :
        {"float-quantized", "int-quantized", "naive-quantized", "marlin-24", "nvfp4-pack-quantized", "dense"})
-    refuses(changed(int4, "/format", format), "expected pack-quantized or mixed-precision");
+    refuses(changed(int4, "/format", format),
+            "expected pack-quantized or mxfp4-pack-quantized or mixed-precision");
   refuses(changed(int4, "/format", nullptr),
-          "config_groups.group_0.format: not given, expected pack-quantized");
+          "config_groups.group_0.format: not given, expected pack-quantized or mxfp4-pack-quantized");
   refuses(changed(int4, "/config_groups/group_0/format", "float-quantized"),
-          "\"float-quantized\", expected pack-quantized");
+          "\"float-quantized\", expected pack-quantized or mxfp4-pack-quantized");
   refuses(changed(int4, "/config_groups", json::object()),
           "config_groups: {}, expected an object with at least one");
   refuses(changed(int4, "/config_groups/group_0", 1), "config_groups.group_0: 1, expected an object");

@@ -40,8 +40,19 @@ float fp8_value(std::uint8_t bits) {
   return bits >> 7 ? -value : value;
 }
 
+float e2m1_value(unsigned code) {
+  const int exponent = static_cast<int>(code >> 1 & 3);
+  const float fraction = static_cast<float>(code & 1) / 2;
+  const float value = exponent == 0 ? fraction : std::ldexp(1 + fraction, exponent - 1);
+  return code >> 3 ? -value : value;
+}
+
 float number(Format format, const std::byte* bytes, std::size_t i) {
   switch (format) {
+    case Format::mxfp4:
+      return e2m1_value(load<std::uint8_t>(bytes, i / 2) >> i % 2 * 4 & 15u);
+    case Format::e8m0:
+      return std::ldexp(1.0f, load<std::uint8_t>(bytes, i) - 127);
     case Format::f32:
       return load<float>(bytes, i);
     case Format::f16:
@@ -147,6 +158,25 @@ Fixture int4_fixture() {
   f.add("m.weight_shape", "I64", {2}, raw<std::int64_t>({10, 24}));
   f.add("m.weight_zero_point", "I32", {2, 3}, int4_zeros);
   f.quantization = packed_config({{"num_bits", 4}, {"type", "int"}, {"symmetric", false}, {"group_size", 8}});
+  return f;
+}
+
+// What compressed-tensors 0.20 packs (MXFP4PackedCompressor) of the values whose codes are (7 r + 5 c) mod 16
+// of [3, 64], times 2^(r - g) for group g.
+const std::string mxfp4_bytes = raw<std::uint8_t>(
+    {80,  250, 148, 62,  208, 114, 28,  182, 80,  250, 148, 62,  208, 114, 28,  182, 80,  250, 148, 62,
+     208, 114, 28,  182, 80,  250, 148, 62,  208, 114, 28,  182, 199, 97,  11,  165, 79,  233, 3,   45,
+     199, 97,  11,  165, 79,  233, 3,   45,  199, 97,  11,  165, 79,  233, 3,   45,  199, 97,  11,  165,
+     79,  233, 3,   45,  62,  208, 114, 28,  182, 80,  250, 148, 62,  208, 114, 28,  182, 80,  250, 148,
+     62,  208, 114, 28,  182, 80,  250, 148, 62,  208, 114, 28,  182, 80,  250, 148});
+const std::string mxfp4_scales = raw<std::uint8_t>({127, 126, 128, 127, 129, 128});
+
+Fixture mxfp4_fixture() {
+  Fixture f;
+  f.add("m.weight_packed", "U8", {3, 32}, mxfp4_bytes);
+  f.add("m.weight_scale", "U8", {3, 2}, mxfp4_scales);
+  f.quantization = packed_config({{"num_bits", 4}, {"type", "float"}, {"group_size", 32}});
+  f.quantization["format"] = "mxfp4-pack-quantized";
   return f;
 }
 
@@ -437,6 +467,52 @@ TEST_CASE("int8 with a scale a row, or one for all") {
   REQUIRE(weight);
   CHECK(weight->format_name == "int8 tensor");
   CHECK(widened(weight->matrix, 4, 5) == 2.f * (7 * 4 + 5 * 5 - 128));
+}
+
+TEST_CASE("mxfp4") {
+  Fixture f = mxfp4_fixture();
+  const auto weight = f.find(3, 64);
+  REQUIRE(weight);
+  CHECK(weight->format_name == "mxfp4");
+  CHECK(weight->bytes == 96 + 6);
+  CHECK(weight->tensors == 2);
+  for (std::size_t r = 0; r < 3; ++r)
+    for (std::size_t c = 0; c < 64; ++c)
+      CHECK(widened(weight->matrix, r, c) ==
+            std::ldexp(e2m1_value((7 * r + 5 * c) % 16), static_cast<int>(r) - static_cast<int>(c / 32)));
+}
+
+TEST_CASE("what is wrong with an mxfp4 weight is named") {
+  const auto problem_with = [](const std::string& name, const char* dtype, std::vector<std::uint64_t> shape,
+                               std::string bytes) {
+    Fixture f = mxfp4_fixture();
+    f.replace(name, dtype, std::move(shape), std::move(bytes));
+    return f.problem(3, 64);
+  };
+  CHECK(contains(problem_with("m.weight_packed", "I32", {3, 8}, std::string(96, '\0')),
+                 "m.weight_packed: dtype I32, expected U8"));
+  CHECK(contains(problem_with("m.weight_packed", "U8", {3, 33}, std::string(99, '\0')),
+                 "shape [3, 33], expected [3, 32]"));
+  CHECK(contains(problem_with("m.weight_scale", "BF16", {3, 2}, std::string(12, '\0')),
+                 "m.weight_scale: dtype BF16, expected U8"));
+  CHECK(contains(problem_with("m.weight_scale", "U8", {3, 1}, std::string(3, '\0')),
+                 "shape [3, 1], expected [3, 2]"));
+  CHECK(contains(problem_with("m.weight_zero_point", "U8", {3, 2}, std::string(6, '\0')),
+                 "m.weight_zero_point: beside U8 m.weight_packed, expected none"));
+  CHECK(contains(problem_with("m.weight_global_scale", "F32", {1}, std::string(4, '\0')),
+                 "m.weight_global_scale: beside"));
+  Fixture f = mxfp4_fixture();
+  CHECK(contains(f.problem(3, 48), "group_size 32 does not divide the input size 48"));
+  f.remove("m.weight_scale");
+  CHECK(contains(f.problem(3, 64), "m.weight_scale: missing, expected scales [3, 2] of a packed weight"));
+  f = mxfp4_fixture();
+  f.quantization["ignore"] = {"m"};
+  CHECK(contains(f.problem(3, 64), "packed, but on quantization_config's ignore list"));
+  f = mxfp4_fixture();
+  f.quantization["format"] = "mixed-precision";
+  f.quantization["config_groups"]["group_0"]["format"] = "pack-quantized";
+  f.quantization["config_groups"]["group_0"]["weights"]["type"] = "int";
+  CHECK(contains(f.problem(3, 64), "m.weight_packed: dtype U8, expected I32"));
 }
 
 TEST_CASE("what is wrong with a packed weight is named") {

@@ -133,6 +133,7 @@ std::vector<Shape> some_shapes(std::size_t rows, std::size_t cols) {
     shapes.push_back({format, rows, cols, Format::f32, 1, 128, true});
     shapes.push_back({format, rows, cols, Format::bf16, 1, 32, true, true});
   }
+  shapes.push_back({Format::mxfp4, rows, cols, Format::e8m0, 1, 32});
   return shapes;
 }
 
@@ -192,7 +193,7 @@ TEST_CASE("batch: an output does not depend on the rows, tokens and ranges of co
 }
 
 // Token c is the unit vector of column c: out is the weights themselves, each rounded once.
-TEST_CASE("batch: every fp8 and integer code") {
+TEST_CASE("batch: every fp8, integer and mxfp4 code") {
   constexpr std::size_t cols = 256;
   std::vector<float> x(cols * cols);
   for (std::size_t c = 0; c < cols; ++c) x[c * cols + c] = 1;
@@ -201,7 +202,8 @@ TEST_CASE("batch: every fp8 and integer code") {
                           {Format::int8, 16, cols, Format::bf16, 1, 32},
                           {Format::int8, 16, cols, Format::f16, 1, 128, true},
                           {Format::int4, 16, cols, Format::f32, 1, 64},
-                          {Format::int4, 16, cols, Format::bf16, 1, 32, true}};
+                          {Format::int4, 16, cols, Format::bf16, 1, 32, true},
+                          {Format::mxfp4, 16, cols, Format::e8m0, 1, 32}};
   for (const Shape& shape : shapes) {
     StoredMatrix m(shape, 1);
     for (std::size_t i = 0; i < m.values.size(); ++i) m.values.data()[i] = static_cast<std::byte>(i);
@@ -219,7 +221,8 @@ TEST_CASE("batch: every fp8 and integer code") {
       for (std::size_t r = 0; r < 16; ++r) {
         const auto w = scalar_row(m.view, r);
         for (std::size_t c = 0; c < cols; ++c) {
-          wrong += std::fabs(out[c * 16 + r] - w[c]) > std::fabs(w[c]) * (0x1p-8 + 0x1p-23);
+          const float rounding = shape.format == Format::mxfp4 ? 0 : 0x1p-8f + 0x1p-23f;
+          wrong += std::fabs(out[c * 16 + r] - w[c]) > std::fabs(w[c]) * rounding;
         }
       }
       CHECK(wrong == 0);
@@ -257,8 +260,9 @@ TEST_CASE("batch: NaN and infinity in scales and fp8 codes stay in their rows") 
   constexpr std::size_t cols = 320;
   const auto x = random_floats(20 * cols, 4);
   for (const float special : {nan, infinity, -infinity}) {
-    for (const Format format : {Format::fp8_e4m3, Format::int8, Format::int4}) {
-      for (const Format scale : {Format::f32, Format::bf16}) {
+    for (const Format format : {Format::fp8_e4m3, Format::int8, Format::int4, Format::mxfp4}) {
+      for (const Format scale : {Format::f32, Format::bf16, Format::e8m0}) {
+        if ((format == Format::mxfp4) != (scale == Format::e8m0)) continue;
         Shape shape{format, 40, cols, scale, 1, 32};
         if (format == Format::fp8_e4m3) shape.block_rows = shape.block_cols = 64;
         if (format == Format::fp8_e4m3) shape.block_rows = 5;
@@ -272,6 +276,21 @@ TEST_CASE("batch: NaN and infinity in scales and fp8 codes stay in their rows") 
         });
       }
     }
+  }
+}
+
+TEST_CASE("batch: mxfp4 scales from the smallest to the largest") {
+  constexpr std::size_t cols = 256;
+  const auto x = random_floats(20 * cols, 4);
+  for (std::size_t exponent = 0; exponent <= 240; exponent += 8) {
+    StoredMatrix m({Format::mxfp4, 5, cols, Format::e8m0, 1, 32}, 5);
+    for (std::size_t i = 0; i < m.scales.size(); ++i)
+      m.scales.data()[i] = static_cast<std::byte>(exponent + i % 8);
+    const BatchProduct product{m.view, x, cols, first_tokens(20)};
+    for_each_vector_isa([&](const Kernels& kernels) {
+      INFO("exponent " << exponent);
+      CHECK(count_wrong(product, product.run(kernels)) == 0);
+    });
   }
 }
 

@@ -86,6 +86,50 @@ TEST_CASE("int4 codes: lowest bits first, less 8") {
   for_each_vector_isa(check);
 }
 
+TEST_CASE("mxfp4 codes: a sign and eight magnitudes, the even column's in the low bits") {
+  const float magnitudes[] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
+  const std::uint8_t bytes[] = {0x10, 0x32, 0x54, 0x76, 0x98, 0xba, 0xdc, 0xfe, 0xa7};
+  Matrix m{.format = Format::mxfp4, .rows = 1, .cols = 17, .row_bytes = sizeof bytes};
+  m.values = reinterpret_cast<const std::byte*>(bytes);
+  const auto check = [&](const Kernels& kernels) {
+    const auto values = widen(kernels, m, 0);
+    for (std::size_t c = 0; c < 16; ++c) CHECK(same(values[c], c < 8 ? magnitudes[c] : -magnitudes[c - 8]));
+    CHECK(values[16] == 6);
+  };
+  check(scalar());
+  for_each_vector_isa(check);
+}
+
+// One row of 256 groups, each with its own scale; every code in each.
+TEST_CASE("all 256 e8m0 scales: powers of two from 2^-127, the last one NaN") {
+  constexpr std::size_t groups = 256;
+  constexpr std::size_t group = 32;
+  OddBytes values(groups * group / 2);
+  OddBytes scales(groups);
+  for (std::size_t i = 0; i < values.size(); ++i) values.data()[i] = static_cast<std::byte>(i % 16 * 0x11);
+  for (std::size_t g = 0; g < groups; ++g) scales.data()[g] = static_cast<std::byte>(g);
+  Matrix m{.format = Format::mxfp4, .scale_format = Format::e8m0, .rows = 1, .cols = groups * group};
+  m.row_bytes = values.size();
+  m.values = values.data();
+  m.scales = scales.data();
+  m.scale_cols = groups;
+  m.block_cols = group;
+  Matrix bare = m;
+  bare.scales = nullptr;
+  const auto codes = widen(scalar(), bare, 0);
+  const auto check = [&](const Kernels& kernels) {
+    const auto row = widen(kernels, m, 0);
+    std::size_t wrong = 0;
+    for (std::size_t c = 0; c < row.size(); ++c) {
+      const auto g = static_cast<int>(c / group);
+      wrong += !same(row[c], g == 255 ? nan : std::ldexp(codes[c], g - 127));
+    }
+    CHECK(wrong == 0);
+  };
+  check(scalar());
+  for_each_vector_isa(check);
+}
+
 // The layout of compressed-tensors' asymmetric checkpoints: zero points packed along rows.
 TEST_CASE("zero points of int4 and int8 are packed along rows") {
   const auto check_format = [](Format format, std::size_t bits) {

@@ -88,6 +88,7 @@ std::vector<Shape> some_shapes(std::size_t rows, std::size_t cols) {
     shapes.push_back({format, rows, cols, Format::bf16, 1, 64, true});
     shapes.push_back({format, rows, cols, Format::bf16, 1, 32, true, true});
   }
+  shapes.push_back({Format::mxfp4, rows, cols, Format::e8m0, 1, 32});
   return shapes;
 }
 

@@ -170,6 +170,9 @@ std::vector<Shape> rounding_shapes(Path path, std::size_t rows, std::size_t cols
     shapes.push_back({format, rows, cols, Format::f16, 1, 32});
     shapes.push_back({format, rows, cols, Format::f32, 1, 128});
   }
+  for (const std::size_t group : {std::size_t{32}, std::size_t{96}}) {
+    shapes.push_back({Format::mxfp4, rows, cols, Format::e8m0, 1, group});
+  }
   if (path == Path::batch) {
     shapes.push_back({.format = Format::bf16, .rows = rows, .cols = cols});
     shapes.push_back({.format = Format::fp8_e4m3, .rows = rows, .cols = cols});

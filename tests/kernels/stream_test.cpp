@@ -106,7 +106,7 @@ double tolerance(Format format, const std::vector<float>& w, const float* x) {
     rounding += std::fabs(static_cast<double>(w[c])) * (maximum / 254 * (1 + 0x1p-10) + 0x1p-100);
   }
   const auto n = static_cast<double>(w.size()) + 8;
-  const bool integer = format == Format::int8 || format == Format::int4;
+  const bool integer = format == Format::int8 || format == Format::int4 || format == Format::mxfp4;
   return 2 * n * 0x1p-24 * (absolute + (integer ? rounding : 0)) + n * 0x1p-140 + (integer ? rounding : 0);
 }
 
@@ -144,6 +144,7 @@ std::vector<Case> all_cases(std::size_t rows, std::size_t cols) {
   for (const std::size_t group : {96, 160, 1024}) {
     cases.push_back({{Format::int8, rows, cols, Format::f32, 1, group}});
     cases.push_back({{Format::int4, rows, cols, Format::bf16, 1, group}});
+    cases.push_back({{Format::mxfp4, rows, cols, Format::e8m0, 1, group}});
   }
   return cases;
 }
@@ -396,6 +397,29 @@ TEST_CASE("stream: the largest integers, the offset itself, and activations of z
         if (value == 0) CHECK((out[0] == 0 && out[1] == 0));
       });
     }
+  }
+}
+
+TEST_CASE("stream: every mxfp4 code with the largest activations of a group, scales of all sizes") {
+  constexpr std::size_t groups = 61;
+  constexpr std::size_t cols = 32 * groups;
+  // Rows of one code throughout, then rows of a code and its opposite in turn; scales 2^-127, 2^-123, ...
+  StoredMatrix m({Format::mxfp4, 32, cols, Format::e8m0, 1, 32}, 17);
+  for (std::size_t r = 0; r < 32; ++r) {
+    const std::size_t pair = r < 16 ? r * 0x11 : (r - 16) * 0x11 ^ 0x80;
+    std::fill_n(m.values.data() + r * m.view.row_bytes, m.view.row_bytes, static_cast<std::byte>(pair));
+    for (std::size_t g = 0; g < groups; ++g) m.scales.data()[r * groups + g] = static_cast<std::byte>(4 * g);
+  }
+  for (const float odd : {1.0f, -1.0f}) {
+    std::vector<float> x(cols);
+    std::vector<float> smallest(cols);
+    for (std::size_t c = 0; c < cols; ++c) x[c] = c % 2 ? odd : 1.0f;
+    std::copy_n(x.begin(), 32, smallest.begin());
+    for_each_vector_isa([&](const Kernels& kernels) {
+      INFO("odd columns " << odd);
+      CHECK(count_wrong(m.view, x, product(kernels, m.view, x)) == 0);
+      CHECK(count_wrong(m.view, smallest, product(kernels, m.view, smallest)) == 0);
+    });
   }
 }
 

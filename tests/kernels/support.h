@@ -18,8 +18,8 @@
 
 namespace baleen::kernels {
 
-inline constexpr Format all_formats[] = {Format::f32,      Format::f16,  Format::bf16,
-                                         Format::fp8_e4m3, Format::int8, Format::int4};
+inline constexpr Format all_formats[] = {Format::f32,  Format::f16,  Format::bf16, Format::fp8_e4m3,
+                                         Format::int8, Format::int4, Format::mxfp4};
 inline constexpr std::size_t index_of(Format format) {
   return static_cast<std::size_t>(format);
 }
@@ -108,7 +108,9 @@ struct Shape {
 
 inline void put_number(Format format, float value, std::byte* at) {
   std::uint32_t bits = bits_of(value);
-  if (format == Format::f32) {
+  if (format == Format::e8m0) {  // the power of two below; what is not finite is NaN
+    *at = static_cast<std::byte>(bits >> 23);
+  } else if (format == Format::f32) {
     std::memcpy(at, &bits, 4);
   } else if (format == Format::bf16) {
     std::memcpy(at, reinterpret_cast<const std::byte*>(&bits) + 2, 2);
@@ -121,7 +123,7 @@ inline void put_number(Format format, float value, std::byte* at) {
 }
 
 inline std::size_t bits_per_value(Format format) {
-  constexpr std::size_t bits[] = {32, 16, 16, 8, 8, 4};
+  constexpr std::size_t bits[] = {32, 16, 16, 8, 8, 4, 4, 8};
   return bits[index_of(format)];
 }
 
@@ -224,11 +226,14 @@ inline std::vector<Shape> all_shapes(std::size_t rows, std::size_t cols) {
       shapes.push_back({format, rows, cols, scale, rows, cols});  // one scale for all
     }
   }
+  for (const std::size_t group : {std::size_t{32}, std::size_t{24}, std::size_t{64}, cols}) {
+    shapes.push_back({Format::mxfp4, rows, cols, Format::e8m0, 1, group});
+  }
   return thinned(shapes, cols);
 }
 
 inline std::string describe(const Shape& s) {
-  static const char* const names[] = {"f32", "f16", "bf16", "fp8", "int8", "int4"};
+  static const char* const names[] = {"f32", "f16", "bf16", "fp8", "int8", "int4", "mxfp4", "e8m0"};
   std::string text = names[index_of(s.format)];
   text += " [" + std::to_string(s.rows) + ", " + std::to_string(s.cols) + "]";
   if (s.block_cols) {

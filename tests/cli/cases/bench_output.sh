@@ -25,7 +25,7 @@ cat >tiny.json <<'END'
  "num_key_value_heads": 1, "head_dim": 32, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
  "intermediate_size": 64, "max_position_embeddings": 64}
 END
-for format in bf16 fp8 int8 int4; do
+for format in bf16 fp8 int8 int4 mxfp4; do
   baleen bench -q --shape tiny.json --weights $format -p 8 -n 0 -r 1 --json | jq -c '[.weights, .weight_bytes, .extrapolated]'
 done
 # -v says what was read; progress goes where it is asked for.

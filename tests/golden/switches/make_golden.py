@@ -24,7 +24,8 @@ A case: name, why, config (what transformers is given), and optionally
   bias_shift              added to e_score_correction_bias
 store objects: {"fp8": {"block": [rows, cols] or null, "scale": "f32"|"bf16"|"ue8m0", "keep": [module, ...]}} and
 {"int": [{"targets": [...], "bits": b, "group": g|"channel"|"tensor", "symmetric": true, "actorder": null,
-"scale": "bf16"}, ...], "ignore": [...]}: compressed-tensors pack-quantized, one config group an entry.
+"scale": "bf16"}, {"targets": [...], "mxfp4": true}, ...], "ignore": [...]}: compressed-tensors pack-quantized and
+mxfp4-pack-quantized, one config group an entry.
 Needs: torch, transformers, compressed-tensors, safetensors.
 """
 import copy, json, os, re, sys, tempfile
@@ -170,7 +171,7 @@ def store(key, t, how, number):
     if linear and "int" in how and not matches(module, how["ignore"]):
         for group in how["int"]:
             if matches(module, group["targets"]):
-                return packed(module, t, group)
+                return mxfp4(module, t, group) if "mxfp4" in group else packed(module, t, group)
     return store(key, t, "bf16", number)
 
 
@@ -228,7 +229,23 @@ def packed(module, t, how):
     return pieces, dequantize(back[:, order], scale.float(), zero, args)[:, order.argsort()]
 
 
+def mxfp4(module, t, how):
+    """mxfp4-pack-quantized, likewise. Scales are the OCP Microscaling specification's: the largest exponent less e2m1's."""
+    from compressed_tensors.compressors.mxfp4 import MXFP4PackedCompressor
+    from compressed_tensors.compressors.nvfp4.helpers import unpack_fp4_from_uint8
+    from compressed_tensors.quantization import QuantizationScheme
+    scheme = QuantizationScheme(targets=how["targets"], weights=weight_args(how))
+    scale = (t.reshape(len(t), -1, 32).abs().amax(-1).log2().floor() - 2).exp2()
+    pieces = MXFP4PackedCompressor.compress({"weight": t, "weight_scale": scale}, scheme)
+    values = unpack_fp4_from_uint8(pieces["weight_packed"], *t.shape, dtype=torch.float32)
+    wide = (pieces["weight_scale"].float() - 127).exp2().repeat_interleave(32, 1)
+    return {f"{module}.{k}": v for k, v in pieces.items()}, values * wide
+
+
 def weight_args(how):
+    if "mxfp4" in how:
+        return dict(num_bits=4, type="float", symmetric=True, strategy="group", group_size=32, dynamic=False,
+                    scale_dtype="torch.uint8")
     group = how["group"]
     return dict(num_bits=how["bits"], type="int", symmetric=how.get("symmetric", True),
                 strategy="group" if isinstance(group, int) else group, group_size=group if isinstance(group, int) else None,
@@ -242,10 +259,13 @@ def quantization_config(how):
         if f["keep"]:
             config["modules_to_not_convert"] = f["keep"]
         return dict(config, scale_fmt="ue8m0") if f["scale"] == "ue8m0" else config
-    return dict(quant_method="compressed-tensors", format="pack-quantized", quantization_status="compressed",
-                ignore=how["ignore"], config_groups={
+    formats = ["mxfp4-pack-quantized" if "mxfp4" in g else "pack-quantized" for g in how["int"]]
+    mixed = len(set(formats)) > 1
+    return dict(quant_method="compressed-tensors", format="mixed-precision" if mixed else formats[0],
+                quantization_status="compressed", ignore=how["ignore"], config_groups={
                     f"group_{i}": dict(targets=g["targets"], weights=weight_args(g), input_activations=None,
-                                       output_activations=None) for i, g in enumerate(how["int"])})
+                                       output_activations=None, **(dict(format=formats[i]) if mixed or "mxfp4" in g else {}))
+                    for i, g in enumerate(how["int"])})
 
 
 def mtp(stored, config):
