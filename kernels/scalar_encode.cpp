@@ -305,7 +305,20 @@ void encode(const EncodeArgs& a) {
 
 }  // namespace
 
-const Encoders scalar_encoders = {
+void encode_odd_int4(const EncodeArgs& a, std::size_t begin, float top) {
+  encode_odd_group<Integer<4>>(a, begin, top);
+}
+void encode_odd_int8(const EncodeArgs& a, std::size_t begin, float top) {
+  encode_odd_group<Integer<8>>(a, begin, top);
+}
+void encode_odd_fp8(const EncodeArgs& a, std::size_t begin, float top) {
+  encode_odd_group<Fp8>(a, begin, top);
+}
+void encode_odd_mxfp4(const EncodeArgs& a, std::size_t begin, float top) {
+  encode_odd_group<Mxfp4>(a, begin, top);
+}
+
+constinit const Encoders scalar_encoders = {
     .int4 = encode<Integer<4>>, .int8 = encode<Integer<8>>, .fp8 = encode<Fp8>, .mxfp4 = encode<Mxfp4>};
 
 }  // namespace baleen::kernels
