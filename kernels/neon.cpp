@@ -9,6 +9,7 @@ namespace {
 struct Neon {
   using F = float32x4_t;
   static constexpr std::string_view name = "neon";
+  static constexpr const Encoders& encode = scalar_encoders;
   static constexpr std::size_t lanes = 4;
   static constexpr std::size_t chunk = 2 * lanes;
   static constexpr std::size_t row_block = 4;

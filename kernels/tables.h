@@ -17,6 +17,15 @@ const Kernels& neon_dotprod_kernels();
 const Kernels& neon_bf16_kernels();
 
 extern const Encoders scalar_encoders;
+extern const Encoders avx2_encoders;
+extern const Encoders avx512_encoders;
+
+// Encoders of one group, from column `begin` on, whose largest magnitude is zero or beyond what they search,
+// or no number: the same function for every instruction set.
+void encode_odd_int4(const EncodeArgs&, std::size_t begin, float top);
+void encode_odd_int8(const EncodeArgs&, std::size_t begin, float top);
+void encode_odd_fp8(const EncodeArgs&, std::size_t begin, float top);
+void encode_odd_mxfp4(const EncodeArgs&, std::size_t begin, float top);
 
 // Widened rows of a matrix that a matmul holds in scratch at a time, for the largest instruction set.
 inline constexpr std::size_t scratch_rows = 16;

@@ -15,6 +15,7 @@ namespace {
 struct Avx2 : X86 {
   using F = __m256;
   static constexpr std::string_view name = "avx2";
+  static constexpr const Encoders& encode = avx2_encoders;
   static constexpr std::size_t lanes = 8;
   static constexpr std::size_t chunk = 2 * lanes;
   static constexpr std::size_t row_block = 4;

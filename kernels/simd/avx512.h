@@ -16,6 +16,7 @@ namespace {
 struct Avx512 : X86 {
   using F = __m512;
   static constexpr std::string_view name = "avx512";
+  static constexpr const Encoders& encode = avx512_encoders;
   static constexpr std::size_t lanes = 16;
   static constexpr std::size_t chunk = 2 * lanes;
   static constexpr std::size_t row_block = 4;

@@ -32,7 +32,7 @@ Kernels make_table() {
           .axpy = axpy<V>,
           .attention = {attention<V>, attention<V>, attention<V>},
           .kv_store = scalar_kernels().kv_store,
-          .encode = scalar_encoders,
+          .encode = V::encode,
           .peak = peak<V>};
 }
 
