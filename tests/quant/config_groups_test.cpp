@@ -188,15 +188,19 @@ TEST_CASE("names for which a pattern would say something wrong are listed") {
 }
 
 TEST_CASE("mxfp4, alone and beside others") {
-  const ordered_json alone = quantization_config(deepseek([](auto...) { return mxfp4; }));
+  const Modules all = deepseek([](auto...) { return mxfp4; });
+  const ordered_json alone = quantization_config(all);
+  check_read_back(all, alone);
   CHECK(alone["format"] == "mxfp4-pack-quantized");
   CHECK(targets(alone, "group_0") == ordered_json{"Linear"});
   CHECK(alone["config_groups"]["group_0"]["weights"] ==
         ordered_json::parse(R"({"num_bits": 4, "type": "float", "symmetric": true, "group_size": 32,
                                 "strategy": "group", "dynamic": false, "scale_dtype": "torch.uint8"})"));
   CHECK(alone["config_groups"]["group_0"]["input_activations"].is_null());
-  const ordered_json mixed = quantization_config(
-      deepseek([](std::string_view part, auto...) { return part == "attention" ? int8 : mxfp4; }));
+  const Modules some =
+      deepseek([](std::string_view part, auto...) { return part == "attention" ? int8 : mxfp4; });
+  const ordered_json mixed = quantization_config(some);
+  check_read_back(some, mixed);
   CHECK(mixed["format"] == "mixed-precision");
   CHECK(mixed["config_groups"]["group_0"]["format"] == "mxfp4-pack-quantized");
   CHECK(mixed["config_groups"]["group_1"]["format"] == "pack-quantized");
