@@ -31,7 +31,8 @@ float to_f16(float v) {
 std::uint16_t f16_bits(float v) {
   const std::uint32_t sign = std::bit_cast<std::uint32_t>(v) >> 16 & 0x8000u;
   const float magnitude = std::fabs(to_f16(v));
-  if (magnitude < 0x1p-14f) return static_cast<std::uint16_t>(sign | static_cast<std::uint32_t>(magnitude * 0x1p24f));
+  if (magnitude < 0x1p-14f)
+    return static_cast<std::uint16_t>(sign | static_cast<std::uint32_t>(magnitude * 0x1p24f));
   const auto bits = std::bit_cast<std::uint32_t>(magnitude);
   return static_cast<std::uint16_t>(sign | ((bits >> 13) - (112u << 10)));
 }
@@ -75,7 +76,9 @@ struct Integer {
     const float scale = plain_rounded(plain, top / half);
     return scale == 0 ? epsilon(plain) : scale;
   }
-  static float scale(Format plain, float ratio, float top) { return plain_rounded(plain, ratio * (top / half)); }
+  static float scale(Format plain, float ratio, float top) {
+    return plain_rounded(plain, ratio * (top / half));
+  }
   static float first_value(Format plain, float x, float scale) {
     return std::nearbyint(clamped(plain_rounded(plain, clamped_wide(x / scale))));
   }
@@ -105,8 +108,9 @@ struct Fp8 {
   static float value(float x, float inverse) { return rounded(x * inverse); }
   static std::uint8_t code(Format, float x, float value, float) {
     const float magnitude = std::fabs(value);
-    const std::uint32_t bits = magnitude < 0x1p-6f ? static_cast<std::uint32_t>(magnitude * 0x1p9f)
-                                                   : (std::bit_cast<std::uint32_t>(magnitude) >> 20) - (120u << 3);
+    const std::uint32_t bits = magnitude < 0x1p-6f
+                                   ? static_cast<std::uint32_t>(magnitude * 0x1p9f)
+                                   : (std::bit_cast<std::uint32_t>(magnitude) >> 20) - (120u << 3);
     return static_cast<std::uint8_t>(bits | (std::signbit(x) ? 0x80u : 0u));
   }
   static void store(Format, float scale, std::byte* to) { std::memcpy(to, &scale, sizeof scale); }
@@ -228,8 +232,7 @@ void write(const Group& group, const Choice& choice) {
   const EncodeArgs& a = group.a;
   const float inverse = 1.0f / choice.scale;
   group.each([&](float x, float, std::size_t r, std::size_t c) {
-    const float value =
-        choice.first ? Code::first_value(a.plain, x, choice.scale) : Code::value(x, inverse);
+    const float value = choice.first ? Code::first_value(a.plain, x, choice.scale) : Code::value(x, inverse);
     codes_of_row<Code>(a, r)[c] = Code::code(a.plain, x, value, choice.scale);
   });
   Code::store(a.plain, choice.scale, a.scales + group.begin / a.group * Code::scale_bytes(a.plain));

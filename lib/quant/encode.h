@@ -36,8 +36,8 @@ struct EncodeArgs {
   const float* weights = nullptr;  // [rows, cols], what `plain` can hold
   std::size_t rows = 0;  // fp8: from a multiple of 128 on, and whole blocks unless they are the last
   std::size_t cols = 0;  // that the target fits
-  // [cols], finite and at least 0: weighs squared errors; null: all alike. Columns that share a scale and have
-  // no importance among them are weighed alike when the scale is chosen.
+  // [cols], finite and at least 0: weighs squared errors; null: all alike. Columns that share a scale and
+  // have no importance among them are weighed alike when the scale is chosen.
   const float* importance = nullptr;
   std::byte* values = nullptr;  // where stored_parts' values of these rows go
   std::byte* scales = nullptr;  // likewise
