@@ -50,30 +50,6 @@ struct Assignment {
   std::vector<float> weights;         // [T * k]
 };
 
-// Router logits to choices [T, num_experts_per_tok].
-const Choice* choose(const Pass& pass, const Layer& layer, std::size_t layer_index, const float* normed) {
-  const Config& c = pass.config;
-  const std::size_t experts = c.n_routed_experts;
-  const std::size_t k = c.num_experts_per_tok;
-  float* logits = pass.workspace.router_logits.get(pass.count() * experts);
-  Choice* choices = pass.workspace.choices.get(pass.count() * k);
-  multiply(pass, std::array{Product{.matrix = &layer.weights[Role::router], .x = normed, .out = logits, .exact = true}});
-
-  std::vector<float> bias;
-  if (const Matrix& stored = layer.weights[Role::e_score_correction_bias]; stored.values) {
-    bias.resize(experts);
-    pass.kernels.widen_row[static_cast<std::size_t>(stored.format)](stored, 0, bias.data());
-  }
-  pass.pool.parallel_for(pass.count(), [&](std::size_t t, std::size_t) {
-    route(c, {logits + t * experts, experts}, bias, {choices + t * k, k});
-  });
-  if (pass.observer && pass.observer->scores)
-    pass.observer->scores(layer_index, pass.tokens, {logits, pass.count() * experts});  // route made them scores
-  if (pass.observer && pass.observer->route)
-    pass.observer->route(layer_index, pass.tokens, {choices, pass.count() * k});
-  return choices;
-}
-
 // Counting sort of the choices by expert; within an expert tokens ascend. Tokens from `prefill` on are counted
 // anew.
 Assignment assign(const Choice* choices, std::size_t tokens, std::size_t prefill, std::size_t k,
@@ -280,6 +256,29 @@ class Experts {
 };
 
 }  // namespace
+
+const Choice* choose(const Pass& pass, const Layer& layer, std::size_t layer_index, const float* normed) {
+  const Config& c = pass.config;
+  const std::size_t experts = c.n_routed_experts;
+  const std::size_t k = c.num_experts_per_tok;
+  float* logits = pass.workspace.router_logits.get(pass.count() * experts);
+  Choice* choices = pass.workspace.choices.get(pass.count() * k);
+  multiply(pass, std::array{Product{.matrix = &layer.weights[Role::router], .x = normed, .out = logits, .exact = true}});
+
+  std::vector<float> bias;
+  if (const Matrix& stored = layer.weights[Role::e_score_correction_bias]; stored.values) {
+    bias.resize(experts);
+    pass.kernels.widen_row[static_cast<std::size_t>(stored.format)](stored, 0, bias.data());
+  }
+  pass.pool.parallel_for(pass.count(), [&](std::size_t t, std::size_t) {
+    route(c, {logits + t * experts, experts}, bias, {choices + t * k, k});
+  });
+  if (pass.observer && pass.observer->scores)
+    pass.observer->scores(layer_index, pass.tokens, {logits, pass.count() * experts});  // route made them scores
+  if (pass.observer && pass.observer->route)
+    pass.observer->route(layer_index, pass.tokens, {choices, pass.count() * k});
+  return choices;
+}
 
 void feed_forward(const Pass& pass, const Layer& layer, std::size_t layer_index, const float* normed,
                   float* residual) {

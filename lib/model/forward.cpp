@@ -47,16 +47,34 @@ void rms_norm(const Pass& pass, const Matrix& gain, double eps, const float* x, 
   });
 }
 
+void embed(const Pass& pass, float* residual) {
+  const Matrix& embedding = pass.model.global()[Role::embed_tokens];
+  const auto widen = pass.kernels.widen_row[static_cast<std::size_t>(embedding.format)];
+  pass.pool.parallel_for(pass.count(), [&](std::size_t t, std::size_t) {
+    widen(embedding, static_cast<std::size_t>(pass.tokens[t].id), residual + t * embedding.cols);
+  });
+}
+
+std::vector<float> rope_frequencies(const Config& config) {
+  const std::size_t width = config.attention == AttentionKind::mla ? config.qk_rope_head_dim : config.head_dim;
+  return inverse_frequencies(config.rope, width);
+}
+
+void rotations(const Pass& pass, std::span<const float> frequencies, float* cos, float* sin) {
+  const std::size_t pairs = frequencies.size();
+  pass.pool.parallel_for(pass.count(), [&](std::size_t t, std::size_t) {
+    rotation(pass.config.rope, frequencies, pass.tokens[t].position, cos + t * pairs, sin + t * pairs);
+  });
+}
+
 struct Forward::State {
   const Model& model;
   ThreadPool& pool;
   const kernels::Kernels& kernels;
   const std::atomic<bool>* cancel;
-  std::vector<float> rope_frequencies;
+  std::vector<float> frequencies;
   Workspace workspace;
 
-  void embed(const Pass& pass, float* residual) const;
-  void rotations(Pass& pass);
   void decoder_layer(const Pass& pass, std::size_t layer_index, float* residual);
   void output_head(const Pass& pass, const float* residual, const OnLogits& on_logits);
 };
@@ -64,37 +82,13 @@ struct Forward::State {
 Forward::Forward(const Model& model, ThreadPool& pool, const kernels::Kernels& kernels,
                  const std::atomic<bool>* cancel)
     : state_(new State{model, pool, kernels, cancel, {}, {}}) {
-  const Config& config = model.config();
-  const std::size_t width =
-      config.attention == AttentionKind::mla ? config.qk_rope_head_dim : config.head_dim;
-  state_->rope_frequencies = inverse_frequencies(config.rope, width);
+  state_->frequencies = rope_frequencies(model.config());
   state_->workspace.thread_scratch.resize(pool.size());
   state_->workspace.thread_packed.resize(pool.size());
 }
 
 Forward::~Forward() = default;
 Forward::Forward(Forward&&) noexcept = default;
-
-void Forward::State::embed(const Pass& pass, float* residual) const {
-  const Matrix& embedding = model.global()[Role::embed_tokens];
-  const auto widen = kernels.widen_row[static_cast<std::size_t>(embedding.format)];
-  pool.parallel_for(pass.count(), [&](std::size_t t, std::size_t) {
-    widen(embedding, static_cast<std::size_t>(pass.tokens[t].id), residual + t * embedding.cols);
-  });
-}
-
-// Every token's cos and sin, once for all layers.
-void Forward::State::rotations(Pass& pass) {
-  const std::size_t pairs = rope_frequencies.size();
-  float* cos = workspace.cos.get(pass.count() * pairs);
-  float* sin = workspace.sin.get(pass.count() * pairs);
-  pool.parallel_for(pass.count(), [&](std::size_t t, std::size_t) {
-    rotation(pass.config.rope, rope_frequencies, pass.tokens[t].position, cos + t * pairs, sin + t * pairs);
-  });
-  pass.rope_pairs = pairs;
-  pass.cos = cos;
-  pass.sin = sin;
-}
 
 // x += attention(norm(x)); x += feed_forward(norm(x)).
 void Forward::State::decoder_layer(const Pass& pass, std::size_t layer_index, float* residual) {
@@ -151,8 +145,13 @@ void Forward::run(std::span<const TokenInput> tokens, const OnLogits& on_logits,
             static_cast<std::size_t>(first_streamed - tokens.begin()), observer, 0, nullptr, nullptr};
 
   float* residual = s.workspace.residual.get(pass.count() * config.hidden_size);
-  s.embed(pass, residual);
-  s.rotations(pass);
+  embed(pass, residual);
+  pass.rope_pairs = s.frequencies.size();
+  float* cos = s.workspace.cos.get(pass.count() * pass.rope_pairs);
+  float* sin = s.workspace.sin.get(pass.count() * pass.rope_pairs);
+  rotations(pass, s.frequencies, cos, sin);
+  pass.cos = cos;
+  pass.sin = sin;
   for (std::size_t l = 0; l < s.model.layers().size(); ++l) {
     if (s.cancel && s.cancel->load(std::memory_order_relaxed)) throw Cancelled();
     if (observer && observer->hidden) observer->hidden(l, {residual, pass.count() * config.hidden_size});

@@ -73,6 +73,8 @@ class Model {
   const Checkpoint& checkpoint() const { return checkpoint_; }
   const Weights& global() const { return global_; }         // embeddings, final norm, head
   const std::vector<Layer>& layers() const { return layers_; }
+  // For who lets a weight be another matrix of the same shape, and keeps that.
+  std::vector<Layer>& layers() { return layers_; }
   const std::vector<Inventory>& inventory() const { return inventory_; }
   // Rounds the output head to int8, groups of 32 columns with a bf16 scale each, in memory of its own: half the
   // bytes to read for every token. The embedding stays as it is, also where the two are one tensor.

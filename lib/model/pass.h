@@ -86,11 +86,22 @@ struct Pass {
 // A vector of the checkpoint as floats; empty if the model does not have it.
 std::vector<float> widen_vector(const kernels::Kernels&, const kernels::Matrix* vector);
 
+// residual [T, hidden_size] = the tokens' rows of the embedding.
+void embed(const Pass&, float* residual);
+
+// cos, sin [T, frequencies]: the tokens' rotations, the same in every layer.
+void rotations(const Pass&, std::span<const float> frequencies, float* cos, float* sin);
+// The frequencies that the model rotates by.
+std::vector<float> rope_frequencies(const Config&);
+
 // normed [T, width] = rms_norm(x [T, width]).
 void rms_norm(const Pass&, const kernels::Matrix& gain, double eps, const float* x, float* normed);
 
 // residual [T, hidden_size] += attention of normed [T, hidden_size]; writes the tokens' keys and values.
 void attention(const Pass&, const Layer&, std::size_t layer_index, const float* normed, float* residual);
+
+// The experts of normed [T, hidden_size]: [T, num_experts_per_tok], valid until the next call.
+const Choice* choose(const Pass&, const Layer&, std::size_t layer_index, const float* normed);
 
 // residual [T, hidden_size] += MLP or mixture of experts of normed [T, hidden_size].
 void feed_forward(const Pass&, const Layer&, std::size_t layer_index, const float* normed, float* residual);

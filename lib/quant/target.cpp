@@ -13,18 +13,6 @@ std::size_t ceil_div(std::size_t a, std::size_t b) {
   return (a + b - 1) / b;
 }
 
-// Columns that share a scale.
-std::size_t group_cols(const Target& target, std::size_t cols) {
-  switch (target.encoding) {
-    case Encoding::fp8:
-      return fp8_block;
-    case Encoding::mxfp4:
-      return mxfp4_group;
-    default:
-      return target.group == whole_row ? cols : target.group;
-  }
-}
-
 StoredPart part(std::string_view suffix, DType dtype, std::size_t rows, std::size_t cols) {
   return {suffix, dtype, {{rows, cols}, 2}, std::uint64_t{rows} * cols * dtype_bytes(dtype)};
 }
@@ -62,6 +50,17 @@ std::string target_name(const Target& target) {
     default:
       const std::string name = "int" + std::to_string(bits(target.encoding));
       return name + (target.group == whole_row ? " channel" : " group " + std::to_string(target.group));
+  }
+}
+
+std::size_t group_cols(const Target& target, std::size_t cols) {
+  switch (target.encoding) {
+    case Encoding::fp8:
+      return fp8_block;
+    case Encoding::mxfp4:
+      return mxfp4_group;
+    default:
+      return target.group == whole_row ? cols : target.group;
   }
 }
 

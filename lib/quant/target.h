@@ -37,6 +37,9 @@ std::string target_name(const Target&);
 // Whether rows of `cols` columns can be stored so: the group divides them. fp8 blocks may be partial.
 bool fits(const Target&, std::size_t cols);
 
+// Columns of a row that share a scale; the last group may be shorter.
+std::size_t group_cols(const Target&, std::size_t cols);
+
 // One of the tensors that stand for a matrix: its name is the module's and `suffix`.
 struct StoredPart {
   std::string_view suffix;  // ".weight_packed"
