@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 """Does what `baleen quantize` writes load elsewhere, and mean the same there?
 
-    load_in_transformers.py BALEEN                   every case of tests/golden/models in every format
-    load_in_transformers.py BALEEN FOLDER SOURCE     one quantized folder and what it was made from
+    load_in_transformers.py BALEEN [CASE ...]                 cases of tests/golden/models, or all, in every format
+    load_in_transformers.py BALEEN --folder FOLDER SOURCE     a quantized folder and what it was made from
 
 A line a folder. FOLDER is loaded three times: dequantized by stored.py, which is the reference; by transformers with
 compressed-tensors just as it is; and so once more with its scales widened to float32, since transformers rounds
 routed experts to the scales' type while loading. Then baleen runs it. The last two must agree with the reference
 within what "Numbers" of the specification allows: logits within 1e-3 in float32 arithmetic, a mean Kullback-Leibler
-divergence of 1e-3 nats in the fast one (up to the first token with two experts nearly tied: rounding may choose
-the other there, and all later tokens see it).
+divergence of 1e-3 nats in the fast one (up to the first token that rounding sends to another expert: all later
+ones see it).
 
 transformers 5.23 holds the routed experts of a model in one way of storing only: if they differ, because the group
 does not divide the columns of one of their matrices, it fails or takes random weights in their place. Such a folder
@@ -18,6 +18,7 @@ the shapes, wrongly where a block is partial: such folders have only the referen
 
 Needs torch, transformers, compressed-tensors and safetensors (fp8 in transformers also accelerate); exit status 77
 without them. $BALEEN_PYTHON names the interpreter in ctest."""
+import argparse
 import contextlib
 import importlib.util
 import io
@@ -41,17 +42,29 @@ except ImportError as missing:
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 GOLDEN = os.path.join(HERE, "..", "golden")
-sys.path[:0] = [HERE, os.path.join(GOLDEN, "switches")]
-from make_golden import EAGER, routing_margin  # noqa: E402
-from stored import config_faults, matrices, merged_faults, plain_tensors, read_config, read_tensors  # noqa: E402
+sys.path.insert(0, HERE)
+import stored  # noqa: E402
+from stored import matrices, read_config, read_tensors  # noqa: E402
 
-FORMATS = [["int4"], ["int8"], ["fp8"], ["mxfp4"], ["int4", "--group", "channel"], ["int8", "--group", "64"]]
+FORMATS = [["int4"], ["int8"], ["fp8"], ["mxfp4"], ["int4", "--group", "channel"]]
+# Of one case: by kind of tensor and layer, as other engines load it, and in ways that only the converter knows.
+MIXED_CASE = "deepseek_v3-moonlight"
+MIXED = [["int8", "--group", "64"], ["int8", "--bits", "experts=int4"], ["mxfp4", "--bits", "experts=int8:64"],
+         ["int4", "--bits", "attention@1=int8:channel,shared=int8,experts=mxfp4"], ["int8", "--bits", "experts@1=int4"],
+         ["int4", "--keep", "experts"]]
+# Eager experts: the grouped kernel refuses rows that are no multiple of 16 bytes.
+EAGER = dict(dtype=torch.float32, attn_implementation="eager", experts_implementation="eager")
 IDS = torch.randint(3, 512, (24,), generator=torch.Generator().manual_seed(7)).tolist()
 
 
-def divergence(p, q):
-    """KL of each position, nats; both log-probabilities."""
-    return (p.exp() * (p - q)).sum(-1)
+def comparable(routes, others):
+    """Positions before the first that other experts were chosen for: all later ones see it."""
+    return next((i for i, pair in enumerate(zip(routes, others)) if pair[0] != pair[1]), len(routes))
+
+
+def divergence(p, q, positions):
+    """Mean KL of the first positions, nats; both log-probabilities."""
+    return float((p.exp() * (p - q)).sum(-1)[:positions].mean()) if positions else 0.0
 
 
 # ---- the three ways to load
@@ -68,13 +81,12 @@ def load(folder):
 
 
 def logits(model):
-    """[positions, vocabulary], and by position the least distance of an expert chosen to one that was not."""
-    margins, hooks = torch.full((len(IDS),), float("inf")), []
+    """[positions, vocabulary], and of each position the experts it was sent to, by layer."""
+    routes, hooks = [[] for _ in IDS], []
 
     def watch(gate, _, out):
-        rows = out[0].reshape(len(IDS), -1)
-        margin = [routing_margin(gate, model.config.model_type, row[None]) for row in rows]
-        torch.minimum(margins, torch.tensor(margin), out=margins)
+        for route, experts in zip(routes, out[2].reshape(len(IDS), -1).sort(-1).values.tolist()):
+            route.append(experts)
 
     for _, module in model.named_modules():
         if type(module).__name__.lower().endswith(("router", "gate")):
@@ -82,7 +94,7 @@ def logits(model):
     result = model(torch.tensor([IDS])).logits[0].float()
     for hook in hooks:
         hook.remove()
-    return result, margins
+    return result, routes
 
 
 def write_folder(path, config, tensors):
@@ -95,7 +107,7 @@ def write_folder(path, config, tensors):
 def plain_model(folder, linear, path):
     config = read_config(folder)
     config.pop("quantization_config", None)
-    write_folder(path, config, plain_tensors(folder, linear))
+    write_folder(path, config, stored.plain_tensors(folder, linear))
     return load(path)[0]
 
 
@@ -111,69 +123,74 @@ def convert(folder, path):
         convert_checkpoint(folder, path, dequantizer, max_workers=1)
 
 
-def way_to_load(linear):
-    """How transformers gets the folder: itself, by the converter, or None."""
+def way_to_load(config, linear):
+    """How transformers gets the folder: "transformers" itself, by the "converter", or None."""
     if any(m.kind.startswith("fp8") for m in linear.values()):
         fits = all(getattr(m, "sides_derived", True) for m in linear.values())
         return "transformers" if fits and importlib.util.find_spec("accelerate") else None
-    experts = {m.kind for module, m in linear.items() if ".experts." in module}
-    return "converter" if len(experts) > 1 or experts == {"plain"} else "transformers"
+    experts = {stored.config_group(config, module) for module in linear if ".experts." in module}
+    return "transformers" if len(experts) == 1 and None not in experts else "converter"
 
 
 # ---- baleen
 
-def baleen_log_probs(baleen, folder, isa):
-    """[positions, vocabulary] of the same prompt; the last position is that of the first token generated."""
+def baleen_log_probs(baleen, folder, isa, log):
+    """As logits(); the last position is that of the first token generated."""
     command = [baleen, "run", "-m", folder, "--isa", isa, "--ids", "-n", "1", "--greedy", "--ignore-eos", "--echo",
-               "--logprobs", str(read_config(folder)["vocab_size"]), "--format", "jsonl", "--kv-type", "f32"]
+               "--logprobs", str(read_config(folder)["vocab_size"]), "--format", "jsonl", "--route-log", log]
     out = subprocess.run(command, input=" ".join(map(str, IDS)), capture_output=True, text=True)
     if out.returncode:
         raise RuntimeError(out.stderr.strip())
     rows = [sorted(token["top"]) for token in json.loads(out.stdout)["logprobs"][1:]]
-    return torch.tensor([[log_prob for _, log_prob in row] for row in rows])
+    with open(log) as f:
+        routes = [json.loads(line)["e"] for line in list(f)[1:]]
+    return torch.tensor([[log_prob for _, log_prob in row] for row in rows]), routes
 
 
 # ---- one folder
 
 def check(baleen, name, folder, source, scratch):
     """Prints the folder's line; the faults found, a line each."""
-    linear, origin = matrices(folder), matrices(source)
-    faults = config_faults(read_config(folder), linear) + merged_faults(linear)
-    reference = plain_model(folder, linear, os.path.join(scratch, "plain"))
-    expected, margins = logits(reference)
-    goal, clear = expected.log_softmax(-1), int((margins > 1e-3).cumprod(0).sum())
+    linear, config = matrices(folder), read_config(folder)
+    faults = stored.config_faults(config, linear) + stored.merged_faults(linear)
     line = [f"{name}: {sum(m.kind != 'plain' for m in linear.values())} of {len(linear)} matrices quantized"]
+    path = lambda what: os.path.join(scratch, what)
+    reference = plain_model(folder, linear, path("plain"))
+    expected, routes = logits(reference)
+    goal = expected.log_softmax(-1)
 
     def expect(what, value, limit):
         line.append(f"{what} {value:.1e}")
         if not value <= limit:
             faults.append(f"{what} {value:.3e}, expected at most {limit:.0e}")
 
-    way = way_to_load(linear)
-    if way:
-        wide, loaded = os.path.join(scratch, "wide"), os.path.join(scratch, "converted")
-        wide_scales(folder, wide)
-        if way == "converter":
-            convert(wide, loaded)
-        model, problems = load(loaded if way == "converter" else wide)
-        faults += problems + weight_faults(model, reference)
-        line.append(f"loads by {'compressed-tensors’ converter' if way == 'converter' else way}")
-        loaded_logits = logits(model)[0]
-        expect("logits from the reference", float((loaded_logits - expected).abs().max()), 1e-4)
-        if way == "transformers":
-            model, problems = load(folder)
-            faults += problems
-            expect("KL as it is", float(divergence(goal, logits(model)[0].log_softmax(-1)).mean()), 1e-3)
-    else:
-        line.append("loads by the float32 dequantizer alone")
-        loaded_logits = expected
+    def expect_near(what, log_probs, others):
+        positions = comparable(routes, others)
+        expect(f"KL {what} ({positions} positions)", divergence(goal, log_probs, positions), 1e-3)
 
-    exact = baleen_log_probs(baleen, folder, "scalar")
-    expect("baleen's logits from theirs", float((exact - loaded_logits.log_softmax(-1)).abs().max()), 1e-3)
-    fast = divergence(goal, baleen_log_probs(baleen, folder, "auto"))
-    expect(f"KL of its fast path before a tie of experts ({clear} positions)", float(fast[:clear].mean()), 1e-3)
-    origin_logits = logits(plain_model(source, origin, os.path.join(scratch, "source")))[0]
-    line.append(f"KL from the source {float(divergence(origin_logits.log_softmax(-1), goal).mean()):.1e}")
+    way, loaded_log_probs = way_to_load(config, linear), goal
+    line.append({"transformers": "transformers loads it", "converter": "compressed-tensors' converter reads it",
+                 None: "float32 dequantizer"}[way])
+    if way:
+        wide_scales(folder, path("wide"))
+        if way == "converter":
+            convert(path("wide"), path("converted"))
+        model, problems = load(path("converted" if way == "converter" else "wide"))
+        faults += problems + weight_faults(model, reference)
+        loaded = logits(model)[0]
+        loaded_log_probs = loaded.log_softmax(-1)
+        expect("logits off by", float((loaded - expected).abs().max()), 1e-4)
+    if way == "transformers":
+        model, problems = load(folder)
+        faults += problems
+        result, others = logits(model)
+        expect_near("as it is", result.log_softmax(-1), others)
+
+    exact, _ = baleen_log_probs(baleen, folder, "scalar", path("scalar.log"))
+    expect("baleen's from these by", float((exact - loaded_log_probs).abs().max()), 1e-3)
+    expect_near("of its fast path", *baleen_log_probs(baleen, folder, "auto", path("auto.log")))
+    origin = logits(plain_model(source, matrices(source), path("source")))[0].log_softmax(-1)
+    line.append(f"KL from the source {divergence(origin, goal, len(IDS)):.1e}")
     print(", ".join(line), flush=True)
     return [f"{name}: {fault}" for fault in faults]
 
@@ -203,45 +220,39 @@ def quantize(baleen, source, folder, how):
     return [] if out.returncode == 0 else [f"exit status {out.returncode}: {out.stderr.strip()}"]
 
 
-def has_use(how, source):
-    """Whether the group divides the columns of anything: else there is nothing to quantize."""
-    group = int(how[-1]) if how[-1].isdigit() else 32 if len(how) == 1 and how[0] != "fp8" else 1
-    return any(m.value.shape[1] % group == 0 for name, m in matrices(source).items() if "lm_head" not in name
-               and not name.endswith(".gate"))
-
-
-def all_cases(baleen):
+def check_cases(baleen, names):
     faults = []
-    for case in sorted(os.listdir(os.path.join(GOLDEN, "models"))):
+    for case in names or sorted(os.listdir(os.path.join(GOLDEN, "models"))):
         with tempfile.TemporaryDirectory() as work:
             source = shutil.copytree(os.path.join(GOLDEN, "models", case), os.path.join(work, case))
             os.remove(os.path.join(source, "expected.safetensors"))
             shutil.copytree(os.path.join(GOLDEN, "tiny-tokenizer"), source, dirs_exist_ok=True)
-            for how in FORMATS:
-                if not has_use(how, source):
-                    continue
-                name, folder = f"{case} {' '.join(how)}", os.path.join(work, "-".join(how))
+            for number, how in enumerate(FORMATS + (MIXED if case == MIXED_CASE else [])):
+                name, folder = f"{case} {' '.join(how)}", os.path.join(work, str(number))
                 failed = quantize(baleen, source, folder, how)
                 faults += [f"{name}: {f}" for f in failed] or check_in_scratch(baleen, name, folder, source)
     return faults
 
 
-def main(arguments):
-    if len(arguments) not in (1, 3):
-        sys.exit(__doc__)
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("baleen")
+    parser.add_argument("cases", nargs="*", metavar="CASE")
+    parser.add_argument("--folder", nargs=2, metavar=("FOLDER", "SOURCE"))
+    args = parser.parse_args()
     torch.set_grad_enabled(False)
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     loguru.logger.remove()  # compressed-tensors' own
-    baleen = os.path.abspath(arguments[0])
-    if len(arguments) == 1:
-        faults = all_cases(baleen)
+    baleen = os.path.abspath(args.baleen)
+    if args.folder:
+        faults = check_in_scratch(baleen, os.path.basename(os.path.abspath(args.folder[0])), *args.folder)
     else:
-        faults = check_in_scratch(baleen, os.path.basename(arguments[1].rstrip("/")), *arguments[1:])
+        faults = check_cases(baleen, args.cases)
     print("\n".join(faults) or "all as expected")
     return bool(faults)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -44,7 +44,7 @@ def widen(scales, shape, block):
 
 
 class Matrix:
-    """One linear layer as it is stored: `kind` as in "int4 group 32", `value` float32."""
+    """One linear layer as it is stored: `kind` as in "int4 group 32", or "plain"; `value` float32."""
 
     def __init__(self, module, tensors, config):
         self.module = module
@@ -70,7 +70,7 @@ class Matrix:
     def _integers(self, packed, scales, shape):
         bits = 4 if packed.shape[1] == -(-shape[1] // 8) else 8
         group = shape[1] // scales.shape[1]
-        self.kind = f"int{bits} channel" if scales.shape[1] == 1 else f"int{bits} group {group}"
+        self.kind = f"int{bits} group {group}"
         self.value = integers(packed, bits, shape[1]) * widen(scales, shape, (1, group))
 
 
@@ -95,11 +95,22 @@ def matches(module, patterns):
     return any(re.match(p[3:], module) if p.startswith("re:") else p in (module, "Linear") for p in patterns)
 
 
-def kind_of(weights):
+def config_group(config, module):
+    """The config group that a linear layer is stored by; None: it is plain."""
+    quantization = config["quantization_config"]
+    if matches(module, quantization["ignore"]):
+        return None
+    return next((name for name, g in quantization["config_groups"].items() if matches(module, g["targets"])), None)
+
+
+def kind_by_config(config, module, cols):
+    name = config_group(config, module)
+    if name is None:
+        return "plain"
+    weights = config["quantization_config"]["config_groups"][name]["weights"]
     if weights["type"] == "float":
         return "mxfp4"
-    shared = "channel" if weights["strategy"] == "channel" else f"group {weights['group_size']}"
-    return f"int{weights['num_bits']} {shared}"
+    return f"int{weights['num_bits']} group {cols if weights['strategy'] == 'channel' else weights['group_size']}"
 
 
 def config_faults(config, linear):
@@ -111,12 +122,9 @@ def config_faults(config, linear):
                 and not m.endswith(("lm_head", "mlp.gate", "block_sparse_moe.gate")) and m not in kept]
     faults = []
     for module, matrix in linear.items():
-        ignored = matches(module, quantization["ignore"])
-        kinds = [kind_of(g["weights"]) for g in quantization["config_groups"].values() if matches(module, g["targets"])]
-        if ignored != (matrix.kind == "plain"):
-            faults.append(f"{module}: {matrix.kind}, and {'' if ignored else 'not '}on the ignore list")
-        elif not ignored and kinds[:1] != [matrix.kind]:
-            faults.append(f"{module}: {matrix.kind}, and its config group says {kinds}")
+        said = kind_by_config(config, module, matrix.value.shape[1])
+        if matrix.kind != said:
+            faults.append(f"{module}: {matrix.kind}, by quantization_config {said}")
     return faults
 
 
