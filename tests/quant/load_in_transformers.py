@@ -186,9 +186,12 @@ def check(baleen, name, folder, source, scratch):
         result, others = logits(model)
         expect_near("as it is", result.log_softmax(-1), others)
 
-    exact, _ = baleen_log_probs(baleen, folder, "scalar", path("scalar.log"))
-    expect("baleen's from these by", float((exact - loaded_log_probs).abs().max()), 1e-3)
-    expect_near("of its fast path", *baleen_log_probs(baleen, folder, "auto", path("auto.log")))
+    try:
+        exact, _ = baleen_log_probs(baleen, folder, "scalar", path("scalar.log"))
+        expect("baleen's from these by", float((exact - loaded_log_probs).abs().max()), 1e-3)
+        expect_near("of its fast path", *baleen_log_probs(baleen, folder, "auto", path("auto.log")))
+    except RuntimeError as e:  # what the others say of the folder is still of use
+        faults.append(str(e))
     origin = logits(plain_model(source, matrices(source), path("source")))[0].log_softmax(-1)
     line.append(f"KL from the source {divergence(origin, goal, len(IDS)):.1e}")
     print(", ".join(line), flush=True)
