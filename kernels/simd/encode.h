@@ -22,14 +22,15 @@ constexpr float power_of_two(int n) {
 template <class V>
 constexpr std::size_t parts = sum_lanes / V::lanes;
 
-// use(load, p, c) for each vector of columns c in [0, n), where load(array + c) loads it, with zeros behind n,
-// and p tells which part of sum_lanes it is.
+// use(load, p, c) for each vector of columns c in [0, n), where load(array + c) loads it, with zeros behind
+// n, and p tells which part of sum_lanes it is.
 template <class V, class Use>
 [[gnu::always_inline]] inline void for_vectors(std::size_t n, const Use& use) {
   std::size_t c = 0;
   for (; c + sum_lanes <= n; c += sum_lanes) {
     unrolled<parts<V>>([&](auto p) __attribute__((always_inline)) {
-      use([](const float* at) __attribute__((always_inline)) { return V::load(at); }, p, c + p * V::lanes,
+      use(
+          [](const float* at) __attribute__((always_inline)) { return V::load(at); }, p, c + p * V::lanes,
           V::lanes);
     });
   }
@@ -38,7 +39,9 @@ template <class V, class Use>
     const std::size_t at = c + p * V::lanes;
     if (at >= n) return;
     const std::size_t count = smaller(n - at, V::lanes);
-    use([count](const float* from) __attribute__((always_inline)) { return V::load(from, count); }, p, at, count);
+    use(
+        [count](const float* from) __attribute__((always_inline)) { return V::load(from, count); }, p, at,
+        count);
   });
 }
 
@@ -81,7 +84,8 @@ template <class V, Format plain>
   if constexpr (plain == Format::f32) {
     std::memcpy(to, &v, sizeof v);
   } else {
-    const std::uint16_t bits = plain == Format::bf16 ? static_cast<std::uint16_t>(bits_of(v) >> 16) : V::f16_bits(v);
+    const std::uint16_t bits =
+        plain == Format::bf16 ? static_cast<std::uint16_t>(bits_of(v) >> 16) : V::f16_bits(v);
     std::memcpy(to, &bits, sizeof bits);
   }
 }
@@ -90,7 +94,8 @@ template <class V, Format plain>
 // adding 1.5 * 2^(23 - mantissa) times its power of two leaves no room for more bits.
 template <class V, int mantissa, int least>
 [[gnu::always_inline]] inline typename V::F rounded_to(typename V::F v) {
-  const auto exponent = V::max_ints(V::and_bits(V::bits(v), V::ints(0x7f800000)), V::ints((127 + least) << 23));
+  const auto exponent =
+      V::max_ints(V::and_bits(V::bits(v), V::ints(0x7f800000)), V::ints((127 + least) << 23));
   const auto shift = V::add_ints(exponent, V::ints(((23 - mantissa) << 23) + 0x400000));
   const typename V::F room = V::from_bits(shift);
   return V::sub(V::add(v, room), room);
@@ -142,8 +147,8 @@ struct Integer {
     return scale == 0 ? epsilon(plain) : scale;
   }
   static F rounded_scale(F scale) { return plain_rounded<V, plain>(scale); }
-  // A quotient of two numbers of 8 bits is no tie of bf16 and far from the next one: x * (1 / scale) rounds to
-  // the same.
+  // A quotient of two numbers of 8 bits is no tie of bf16 and far from the next one: x * (1 / scale) rounds
+  // to the same.
   static F first_value(F x, const Scale<V>& s) {
     const F quotient = plain == Format::bf16 ? V::mul(x, s.inverse) : V::div(x, s.scale);
     return clamp(V::round(plain_rounded<V, plain>(quotient)));
@@ -266,11 +271,13 @@ class WeightGroup {
   [[gnu::always_inline]] void each(const Use& use) const {
     for (std::size_t r = 0; r < a.rows; ++r) {
       const float* x = a.x + r * a.x_stride + begin;
-      for_vectors<V>(a.group, [&](const auto& load, auto p, std::size_t c, std::size_t count) __attribute__((always_inline)) {
-        F weight = V::set1(1);
-        if constexpr (weighed) weight = load(a.importance + begin + c);
-        use(load(x + c), weight, p, r, begin + c, count);
-      });
+      for_vectors<V>(
+          a.group, [&](const auto& load, auto p, std::size_t c, std::size_t count)
+                       __attribute__((always_inline)) {
+                         F weight = V::set1(1);
+                         if constexpr (weighed) weight = load(a.importance + begin + c);
+                         use(load(x + c), weight, p, r, begin + c, count);
+                       });
     }
   }
 
@@ -296,12 +303,14 @@ class WeightGroup {
   // Codes by a scale; for the first one also sums of squared errors into error[0, parts).
   template <bool first>
   [[gnu::always_inline]] void write(const Scale<V>& s, F* error) const {
-    each([&](F x, F weight, auto p, std::size_t r, std::size_t c, std::size_t count) __attribute__((always_inline)) {
-      const F value = first ? Code::first_value(x, s) : Code::value(x, s);
-      if constexpr (first) error[p] = add_square(V::fnma(value, s.scale, x), weight, error[p]);
-      std::uint8_t* codes = Code::nibbles ? a.scratch : reinterpret_cast<std::uint8_t*>(a.values + r * a.value_stride);
-      V::store_codes(codes + c, Code::code(x, value, s), count);
-    });
+    each([&](F x, F weight, auto p, std::size_t r, std::size_t c, std::size_t count)
+             __attribute__((always_inline)) {
+               const F value = first ? Code::first_value(x, s) : Code::value(x, s);
+               if constexpr (first) error[p] = add_square(V::fnma(value, s.scale, x), weight, error[p]);
+               std::uint8_t* codes =
+                   Code::nibbles ? a.scratch : reinterpret_cast<std::uint8_t*>(a.values + r * a.value_stride);
+               V::store_codes(codes + c, Code::code(x, value, s), count);
+             });
   }
 
   // errors[k] of encode_batch scales.
@@ -348,7 +357,8 @@ class WeightGroup {
 
   // Scales of `count` ratios, in whole vectors, and their inverses.
   template <std::size_t count>
-  [[gnu::always_inline]] static void scales_of(const float* ratios, float base, float* scales, float* inverses) {
+  [[gnu::always_inline]] static void scales_of(const float* ratios, float base, float* scales,
+                                               float* inverses) {
     for (std::size_t i = 0; i < count; i += V::lanes) {
       const F scale = Code::rounded_scale(V::mul(V::load(ratios + i), V::set1(base)));
       V::store(scales + i, scale);
@@ -375,7 +385,8 @@ class WeightGroup {
       try_scales<count>(scales, inverses, coarse.ratio, best);
       if constexpr (tried.fine == 0) return;
       alignas(64) float fine[sum_lanes];
-      for (std::size_t k = 0; k < sum_lanes; ++k) fine[k] = best.ratio + fine_steps[k % encode_batch] * tried.fine;
+      for (std::size_t k = 0; k < sum_lanes; ++k)
+        fine[k] = best.ratio + fine_steps[k % encode_batch] * tried.fine;
       scales_of<sum_lanes>(fine, base, scales, inverses);
       try_scales<encode_batch>(scales, inverses, fine, best);
     }
@@ -386,7 +397,8 @@ class WeightGroup {
   };
   static constexpr Coarse coarse_ratios(const EncodeRatios& tried) {
     Coarse made{};
-    for (std::size_t i = 0; i < sum_lanes; ++i) made.ratio[i] = tried.first - static_cast<float>(i) * tried.step;
+    for (std::size_t i = 0; i < sum_lanes; ++i)
+      made.ratio[i] = tried.first - static_cast<float>(i) * tried.step;
     return made;
   }
   static constexpr float fine_steps[encode_batch] = {2, 1, -1, -2};
@@ -400,7 +412,8 @@ void encode_groups(const EncodeArgs& a) {
 template <class V, template <class, Format> class Code>
 void encode(const EncodeArgs& a) {
   const auto run = [&]<Format plain>() {
-    return a.importance ? encode_groups<V, Code<V, plain>, true>(a) : encode_groups<V, Code<V, plain>, false>(a);
+    return a.importance ? encode_groups<V, Code<V, plain>, true>(a)
+                        : encode_groups<V, Code<V, plain>, false>(a);
   };
   if (a.plain == Format::bf16) {
     run.template operator()<Format::bf16>();

@@ -42,7 +42,8 @@ void encode_rows(benchmark::State& state, const kernels::Kernels* kernels, Targe
   for (auto _ : state) {
     for (std::size_t row = 0; row < rows; row += block_rows) {
       for (std::size_t r = 0; r < block_rows; ++r)
-        kernels->widen_row[static_cast<std::size_t>(matrix.format)](matrix, row + r, widened.data() + r * cols);
+        kernels->widen_row[static_cast<std::size_t>(matrix.format)](matrix, row + r,
+                                                                    widened.data() + r * cols);
       benchmark::DoNotOptimize(encode({.kernels = kernels,
                                        .target = target,
                                        .rule = rule,
@@ -63,8 +64,9 @@ void register_all() {
   for (const char* isa : {"scalar", "avx2", "avx512", "neon"}) {
     const kernels::Kernels* kernels = kernels::find_kernels(isa);
     if (!kernels) continue;
-    for (const Target target : {Target{Encoding::int4, 32}, Target{Encoding::int4, 128}, Target{Encoding::int4, whole_row},
-                                Target{Encoding::int8, 32}, Target{Encoding::fp8, 32}, Target{Encoding::mxfp4, 32}}) {
+    for (const Target target :
+         {Target{Encoding::int4, 32}, Target{Encoding::int4, 128}, Target{Encoding::int4, whole_row},
+          Target{Encoding::int8, 32}, Target{Encoding::fp8, 32}, Target{Encoding::mxfp4, 32}}) {
       for (const auto& [name, rule, weighed] : {std::tuple{"minmax", ScaleRule::minmax, false},
                                                 {"mse", ScaleRule::mse, false},
                                                 {"weighed", ScaleRule::mse, true}}) {
