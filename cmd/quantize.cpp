@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "checkpoint/checksum.h"
+#include "checkpoint/files.h"
 #include "checkpoint/fingerprint.h"
 #include "clock.h"
 #include "cmd/commands.h"
@@ -26,8 +28,10 @@
 #include "quant/loaders.h"
 #include "quant/output.h"
 #include "quant/sample.h"
+#include "report/memory.h"
 #include "report/progress.h"
 #include "report/units.h"
+#include "tokenizer/tokenizer.h"
 
 namespace baleen::cmd {
 namespace {
@@ -36,6 +40,7 @@ namespace fs = std::filesystem;
 using kernels::Format;
 
 constexpr std::size_t listed_problems = 10;
+constexpr std::size_t largest_text = std::size_t{256} << 20U;
 
 void note(const QuantizeOptions& o, const std::string& text) {
   if (!o.quiet) write_message("baleen quantize: " + text + "\n");
@@ -57,6 +62,7 @@ void check_combinations(const QuantizeOptions& o) {
   if (!o.out && !o.dry_run) throw UsageError("no folder to write to: baleen quantize IN OUT");
   if (o.dry_run && (o.verify || o.resume || o.force))
     throw UsageError("--dry-run writes nothing: without --verify, --resume and --force");
+  if (o.feedback && !o.calibrate) throw UsageError("--method gptq needs a text: --calibrate TEXT");
   if (o.group_given && o.to && (*o.to == Encoding::fp8 || *o.to == Encoding::mxfp4))
     throw UsageError(std::string("--group belongs to int4 and int8; ") +
                      (*o.to == Encoding::fp8 ? "fp8 has blocks of 128 by 128" : "mxfp4 has groups of 32"));
@@ -152,17 +158,61 @@ int dry_run(const QuantizeOptions& o, const Source& source, const Plan& plan, Th
   return 0;
 }
 
+// What the model reads for calibration.
+std::vector<TokenId> calibration_tokens(const QuantizeOptions& o, const Source& source) {
+  if (!o.calibrate) return {};
+  const Tokenizer tokenizer = Tokenizer::open(source.dir());
+  std::vector<TokenId> ids =
+      tokenizer.encode(read_small_file(*o.calibrate, largest_text), Tokenizer::SpecialTokens::add);
+  if (ids.size() > o.calibrate_tokens) ids.resize(o.calibrate_tokens);
+  return ids;
+}
+
 // Everything but source and layout that the result's bytes depend on, in the words of the command line.
-std::string settings(const QuantizeOptions& o) {
-  return std::string("--scale ") + (o.scale == ScaleRule::mse ? "mse" : "minmax");
+std::string settings(const QuantizeOptions& o, std::span<const TokenId> ids) {
+  std::string text = std::string("--scale ") + (o.scale == ScaleRule::mse ? "mse" : "minmax");
+  if (!o.calibrate) return text;
+  // Calibration reads through the kernels of the forward pass, which round as their instruction set does.
+  return text + " --method " + (o.feedback ? "gptq" : "rtn") + " --calibrate " + std::to_string(ids.size()) +
+         " tokens " + to_hex(Checksum().add(std::as_bytes(ids)).value()) + " --isa " +
+         describe_kernels(choose_kernels(o.isa));
+}
+
+std::uint64_t calibration_memory(const QuantizeOptions& o) {
+  if (o.memory) return *o.memory;
+  const std::optional<MemoryState> state = memory_state();
+  return state ? state->available / 5 * 4 : 0;
+}
+
+// Encodes what the model's reading of the text guides.
+void calibrate(const QuantizeOptions& o, const Source& source, const Plan& plan, Output& output,
+               ThreadPool& pool, std::span<const TokenId> ids, const JobOptions& job) {
+  const std::optional<Blas> blas = o.feedback ? std::make_optional<Blas>() : std::nullopt;
+  CalibrationOptions options;
+  options.window = std::min<std::size_t>(options.window, source.model().config().max_position_embeddings);
+  options.blas = blas ? &*blas : nullptr;
+  options.memory = calibration_memory(o);
+  const Calibration::Memory memory = Calibration::memory(source.model(), ids.size(), pool.size(), options);
+  if (o.verbose)
+    note(o, "calibration with " + std::to_string(ids.size()) + " tokens: at least " +
+                format_bytes(memory.least) + " of memory, all in memory with " +
+                format_bytes(memory.comfortable));
+  const CalibrationResult result = write_calibrated(source, plan, output, pool, job, ids, options);
+  if (result.unguided > 0)
+    note(o, std::to_string(result.unguided) + " of " + std::to_string(result.guided + result.unguided) +
+                " matrices were reached by fewer than " + std::to_string(options.least_tokens) +
+                " tokens and quantized without calibration; a longer text reaches more");
+  if (o.verbose && o.feedback)
+    note(o, "largest damping of a Hessian: " + format_fixed(100 * result.most_damping, 0) + " %");
 }
 
 int write(const QuantizeOptions& o, const Source& source, const Plan& plan, const std::string& config,
           ThreadPool& pool) {
   const kernels::Kernels& kernels = choose_kernels(o.isa);
+  const std::vector<TokenId> ids = calibration_tokens(o, source);
   const OutputOptions options{.resume = o.resume,
                               .force = o.force,
-                              .settings = settings(o),
+                              .settings = settings(o, ids),
                               .source = model_fingerprint(source.dir(), source.model().checkpoint())};
   if (o.resume && is_complete(*o.out, output_identity(plan, options))) {
     note(o, *o.out + " is done already");
@@ -172,11 +222,12 @@ int write(const QuantizeOptions& o, const Source& source, const Plan& plan, cons
   std::vector<EncodeError> errors;
   try {
     Bytes bytes(o, "quantize", source_bytes(source));
-    write_modules(source, plan, output, pool,
-                  {.kernels = &kernels,
-                   .rule = o.scale,
-                   .cancel = SignalFlag::cancel(),
-                   .on_progress = bytes.callback()});
+    const JobOptions job{.kernels = &kernels,
+                         .rule = o.scale,
+                         .cancel = SignalFlag::cancel(),
+                         .on_progress = bytes.callback()};
+    if (o.calibrate) calibrate(o, source, plan, output, pool, ids, job);
+    write_modules(source, plan, output, pool, job);
     for (const std::string& name : complete_folder(source, plan, output, config))
       note(o, name + " is too large to be copied");
     if (o.verbose)

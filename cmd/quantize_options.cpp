@@ -10,6 +10,7 @@ namespace baleen::cmd {
 namespace {
 
 constexpr std::size_t widest_group = std::size_t{1} << 24;
+constexpr std::size_t most_tokens = std::size_t{1} << 30;
 constexpr std::uint64_t least_shard = std::uint64_t{1} << 20;
 
 std::vector<Option> format_options(QuantizeOptions& o) {
@@ -134,6 +135,56 @@ std::vector<Option> quality_options(QuantizeOptions& o) {
              o.scale =
                  parse_choice<ScaleRule>(value, {{"mse", ScaleRule::mse}, {"minmax", ScaleRule::minmax}});
            }},
+      {.name = "calibrate",
+       .value = "TEXT",
+       .argument = Option::Argument::file,
+       .group = group,
+       .brief = "let the model read a text, and weigh errors by what each matrix reads",
+       .text = "Let the model read the text in the file TEXT, and weigh squared errors by the mean square of "
+               "what "
+               "each matrix reads, routed experts by their own tokens. A matrix that fewer than 16 tokens "
+               "reach is "
+               "quantized without, and counted.",
+       .set = [&o](std::string_view value) { o.calibrate = parse_path(value); }},
+      {.name = "method",
+       .value = "NAME",
+       .argument = Option::Argument::text,
+       .group = group,
+       .brief = "rtn: round to nearest; gptq: feed errors back, with --calibrate",
+       .text =
+           "rtn rounds each weight by itself. gptq (Frantar et al., 2022) goes column by column and makes "
+           "good "
+           "what rounding did to a matrix's outputs with the columns that still come; it needs --calibrate.",
+       .fallback = "rtn",
+       .choices = {"rtn", "gptq"},
+       .set =
+           [&o](std::string_view value) {
+             o.feedback = parse_choice<bool>(value, {{"rtn", false}, {"gptq", true}});
+           }},
+      {.name = "calibrate-tokens",
+       .value = "N",
+       .argument = Option::Argument::text,
+       .group = group,
+       .brief = "tokens of the text at most",
+       .text = "Tokens of the text of --calibrate at most; the more experts a model has, the more it takes "
+               "for each "
+               "to see some.",
+       .fallback = "65536",
+       .in_brief = false,
+       .set = [&o](std::string_view value) { o.calibrate_tokens = parse_positive(value, most_tokens); }},
+      {.name = "memory",
+       .value = "SIZE",
+       .argument = Option::Argument::text,
+       .group = group,
+       .brief = "memory that --calibrate may take (default: what the machine can spare)",
+       .text = "Memory that --calibrate may take beside the page cache; what does not fit goes to a "
+               "temporary file in "
+               "OUT.partial. Too little is an error that names the least that works. By default four fifths "
+               "of what "
+               "the machine can spare.",
+       .env = "BALEEN_MEMORY",
+       .in_brief = false,
+       .set = [&o](std::string_view value) { o.memory = parse_bytes(value); }},
   };
 }
 

@@ -3,12 +3,17 @@
 #include <algorithm>
 #include <cstddef>
 #include <mutex>
+#include <optional>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 #include <vector>
 
+#include "checkpoint/mapped_file.h"
 #include "checkpoint/page_cache.h"
 #include "error.h"
 #include "model/forward.h"
+#include "quant/gptq.h"
 
 namespace baleen {
 namespace {
@@ -20,12 +25,20 @@ constexpr std::size_t block_bytes = std::size_t{4} << 20;
 
 struct Scratch {
   std::vector<float> weights;
+  std::vector<float> feedback;
   std::vector<std::byte> values;
   std::vector<std::byte> scales;
 };
 
-std::size_t rows_at_once(const Target* target, std::size_t cols) {
-  if (target != nullptr && target->encoding == Encoding::fp8) return fp8_block;
+// What guides the encoding of a module; nothing where it was not calibrated.
+struct Guidance {
+  const Blas* blas = nullptr;
+  Guide guide = {};
+};
+
+std::size_t rows_at_once(const Target& target, std::size_t cols, const Guidance& guidance) {
+  if (guidance.guide.factor != nullptr) return feedback_panel;
+  if (target.encoding == Encoding::fp8) return fp8_block;
   return std::max<std::size_t>(1, block_numbers / cols);
 }
 
@@ -33,8 +46,14 @@ std::size_t rows_at_once(const Target* target, std::size_t cols) {
 class ModuleJob {
  public:
   ModuleJob(const SourceModule& module, const PlannedModule& planned, std::span<const PlannedTensor> tensors,
-            const Output& output, StreamedReading& reading, const JobOptions& options, Scratch& scratch)
-      : module_(module), planned_(planned), reading_(reading), options_(options), scratch_(scratch) {
+            const Output& output, StreamedReading& reading, const JobOptions& options, Scratch& scratch,
+            const Guidance& guidance = {})
+      : module_(module),
+        planned_(planned),
+        reading_(reading),
+        options_(options),
+        scratch_(scratch),
+        guidance_(guidance) {
     for (const PlannedTensor& tensor : tensors) writers_.emplace_back(output, tensor);
   }
 
@@ -96,44 +115,55 @@ class ModuleJob {
   void widen() {
     const std::size_t cols = module_.weight->matrix.cols;
     const std::size_t row_bytes = cols * dtype_bytes(module_.plain);
-    for_each_block(rows_at_once(nullptr, cols), [&](std::size_t, std::size_t rows, const float* weights) {
-      scratch_.values.resize(rows * row_bytes);
-      // What was quantized becomes bf16, rounded as the KV cache is.
-      for (std::size_t r = 0; r < rows; ++r)
-        options_.kernels->kv_store(kernels::KvFormat::bf16, weights + r * cols, cols,
-                                   scratch_.values.data() + r * row_bytes);
-      writers_[0].append(scratch_.values);
-    });
+    for_each_block(std::max<std::size_t>(1, block_numbers / cols),
+                   [&](std::size_t, std::size_t rows, const float* weights) {
+                     scratch_.values.resize(rows * row_bytes);
+                     // What was quantized becomes bf16, rounded as the KV cache is.
+                     for (std::size_t r = 0; r < rows; ++r)
+                       options_.kernels->kv_store(kernels::KvFormat::bf16, weights + r * cols, cols,
+                                                  scratch_.values.data() + r * row_bytes);
+                     writers_[0].append(scratch_.values);
+                   });
   }
 
   void encode_rows() {
     const Target& target = *planned_.decision.target;
     const std::size_t cols = module_.weight->matrix.cols;
-    for_each_block(rows_at_once(&target, cols), [&](std::size_t row, std::size_t rows, const float* weights) {
-      const std::vector<StoredPart> parts = stored_parts(target, rows, cols, module_.plain);
-      scratch_.values.resize(parts[0].bytes);
-      scratch_.scales.resize(parts[1].bytes);
-      EncodeArgs args;
-      args.kernels = options_.kernels;
-      args.target = target;
-      args.rule = options_.rule;
-      args.plain = module_.plain;
-      args.weights = weights;
-      args.rows = rows;
-      args.cols = cols;
-      args.values = scratch_.values.data();
-      args.scales = scratch_.scales.data();
-      const EncodeError error = encode(args);
-      if (!error.finite) throw_not_finite(row, rows);
-      result_.error += error;
-      writers_[0].append(scratch_.values);
-      writers_[1].append(scratch_.scales);
-    });
+    for_each_block(rows_at_once(target, cols, guidance_),
+                   [&](std::size_t row, std::size_t rows, const float* weights) {
+                     const std::vector<StoredPart> parts = stored_parts(target, rows, cols, module_.plain);
+                     scratch_.values.resize(parts[0].bytes);
+                     scratch_.scales.resize(parts[1].bytes);
+                     EncodeArgs args;
+                     args.kernels = options_.kernels;
+                     args.target = target;
+                     args.rule = options_.rule;
+                     args.plain = module_.plain;
+                     args.weights = weights;
+                     args.rows = rows;
+                     args.cols = cols;
+                     args.values = scratch_.values.data();
+                     args.scales = scratch_.scales.data();
+                     if (!guidance_.guide.importance.empty())
+                       args.importance = guidance_.guide.importance.data();
+                     const EncodeError error = encode_block(args);
+                     if (!error.finite) throw_not_finite(row, rows);
+                     result_.error += error;
+                     writers_[0].append(scratch_.values);
+                     writers_[1].append(scratch_.scales);
+                   });
     if (writers_.size() > 2) {
       const std::int64_t shape[] = {static_cast<std::int64_t>(module_.weight->matrix.rows),
                                     static_cast<std::int64_t>(cols)};
       writers_[2].append(std::as_bytes(std::span(shape)));
     }
+  }
+
+  EncodeError encode_block(const EncodeArgs& args) {
+    const float* const factor = guidance_.guide.factor;
+    if (factor == nullptr) return encode(args);
+    scratch_.feedback.resize(feedback_room(args.target, args.cols));
+    return encode_with_feedback(args, *guidance_.blas, factor, scratch_.feedback);
   }
 
   [[noreturn]] void throw_not_finite(std::size_t row, std::size_t rows) const {
@@ -147,8 +177,107 @@ class ModuleJob {
   StreamedReading& reading_;
   const JobOptions& options_;
   Scratch& scratch_;
+  const Guidance guidance_;
   std::vector<TensorWriter> writers_;
   ModuleResult result_;
+};
+
+// Adds up what is done, one call of the callback at a time.
+class Done {
+ public:
+  explicit Done(const OnBytes& on_progress) : on_progress_(on_progress) {}
+  void add(std::uint64_t bytes) {
+    const std::lock_guard lock(mutex_);
+    bytes_ += bytes;
+    if (on_progress_) on_progress_(bytes_);
+  }
+
+ private:
+  const OnBytes& on_progress_;
+  std::mutex mutex_;
+  std::uint64_t bytes_ = 0;
+};
+
+// Layer after layer; what is encoded is read where it was written.
+class CalibratedJob {
+ public:
+  CalibratedJob(const Source& source, const Plan& plan, Output& output, const JobOptions& options,
+                const CalibrationOptions& calibration_options, Calibration& calibration, std::size_t threads)
+      : source_(source),
+        plan_(plan),
+        output_(output),
+        options_(options),
+        blas_(calibration_options.blas),
+        calibration_(calibration),
+        reading_(source.dir(), source.model().checkpoint()),
+        scratch_(threads),
+        done_(options.on_progress) {
+    for (std::size_t i = 0; i < source.modules().size(); ++i) number_[source.modules()[i].name] = i;
+    for (const PlannedShard& shard : plan.shards) written_.emplace_back(output.partial() / shard.name);
+  }
+
+  CalibrationResult run() {
+    while (calibration_.next())
+      calibration_.for_each_site([this](const Site& site, std::size_t lane) { encode_site(site, lane); });
+    output_.flush();
+    return result_;
+  }
+
+ private:
+  void encode_site(const Site& site, std::size_t lane) {
+    std::optional<Guidance> guidance;  // costly: not for what is done already
+    for (const Site::Module& module : site.modules) {
+      const auto found = number_.find(module.name);
+      if (found == number_.end() || plan_.modules[found->second].work != Work::encode) continue;
+      const std::size_t i = found->second;
+      const bool resumed = output_.result(i).has_value();
+      if (!resumed) {
+        if (!guidance) guidance = Guidance{blas_, calibration_.guide(site, lane)};
+        output_.finish(i, ModuleJob(source_.modules()[i], plan_.modules[i], plan_.tensors_of(i), output_,
+                                    reading_, options_, scratch_[lane], *guidance)
+                              .run());
+      }
+      calibration_.replace(site, module.role, written_matrix(i));
+      count(resumed, guidance);
+      done_.add(source_.modules()[i].bytes());
+    }
+  }
+
+  kernels::Matrix written_matrix(std::size_t i) const {
+    const auto bytes = [&](std::size_t tensor) {
+      const PlannedTensor& planned = plan_.tensors_of(i)[tensor];
+      return written_[planned.shard].bytes().data() + planned.offset;
+    };
+    const SourceModule& module = source_.modules()[i];
+    const kernels::Matrix& m = module.weight->matrix;
+    return stored_matrix(*plan_.modules[i].decision.target, m.rows, m.cols, module.plain, bytes(0), bytes(1));
+  }
+
+  void count(bool resumed, const std::optional<Guidance>& guidance) {
+    const std::lock_guard lock(mutex_);
+    if (resumed) {
+      ++result_.resumed;
+    } else if (guidance->guide.importance.empty()) {
+      ++result_.unguided;
+    } else {
+      ++result_.guided;
+      result_.most_damping = std::max(result_.most_damping, guidance->guide.damping);
+    }
+  }
+
+  const Source& source_;
+  const Plan& plan_;
+  Output& output_;
+  const JobOptions& options_;
+  const Blas* blas_;
+  Calibration& calibration_;
+  StreamedReading reading_;
+  std::vector<Scratch> scratch_;
+  Done done_;
+  std::unordered_map<std::string_view, std::size_t> number_;
+  std::vector<MappedFile> written_;
+  std::mutex mutex_;
+  CalibrationResult result_;
 };
 
 }  // namespace
@@ -157,22 +286,26 @@ void write_modules(const Source& source, const Plan& plan, Output& output, Threa
                    const JobOptions& options) {
   StreamedReading reading(source.dir(), source.model().checkpoint());
   std::vector<Scratch> scratch(pool.size());
-  std::mutex mutex;
-  std::uint64_t done = 0;
-  const auto progress = [&](std::uint64_t bytes) {
-    const std::lock_guard lock(mutex);
-    done += bytes;
-    if (options.on_progress) options.on_progress(done);
-  };
+  Done done(options.on_progress);
   pool.parallel_for(plan.modules.size(), [&](std::size_t i, std::size_t thread) {
     const SourceModule& module = source.modules()[i];
     if (!output.result(i))
       output.finish(
           i, ModuleJob(module, plan.modules[i], plan.tensors_of(i), output, reading, options, scratch[thread])
                  .run());
-    progress(module.bytes());
+    done.add(module.bytes());
   });
   output.flush();
+}
+
+CalibrationResult write_calibrated(const Source& source, const Plan& plan, Output& output, ThreadPool& pool,
+                                   const JobOptions& options, std::span<const TokenId> ids,
+                                   CalibrationOptions calibration_options) {
+  calibration_options.kernels = options.kernels;
+  calibration_options.cancel = options.cancel;
+  calibration_options.folder = output.partial();
+  Calibration calibration(source.model(), ids, pool, calibration_options);
+  return CalibratedJob(source, plan, output, options, calibration_options, calibration, pool.size()).run();
 }
 
 }  // namespace baleen
