@@ -33,7 +33,11 @@ class Panel {
   }
 
   EncodeError run() {
-    std::copy_n(args_.weights, args_.rows * cols_, weights_);
+    for (std::size_t i = 0; i < args_.rows * cols_; ++i) {
+      const bool finite = std::isfinite(args_.weights[i]);
+      weights_[i] = finite ? args_.weights[i] : 0.0f;  // else it would spoil all columns behind it
+      sums_.finite = sums_.finite && finite;
+    }
     for (std::size_t begin = 0, end = 0; begin < cols_; begin = end) {
       end = block_end(begin);
       for (std::size_t col = begin; col < end; ++col) {
@@ -87,12 +91,13 @@ class Panel {
       const std::uint8_t code = code_of(args_.target.encoding, w[col] / scales_[r]);
       const float stored = values_[code] * scales_[r];
       codes_[r * cols_ + col] = code;
-      const double before = args_.weights[r * cols_ + col];
-      sums_.error += importance * (stored - before) * (stored - before);
-      sums_.norm += importance * before * before;
+      if (const double before = args_.weights[r * cols_ + col]; std::isfinite(before)) {
+        sums_.error += importance * (stored - before) * (stored - before);
+        sums_.norm += importance * before * before;
+      }
       const float error = (w[col] - stored) / u[col];
       errors_[r * block_cols + col - begin] = error;
-      for (std::size_t c = col + 1; c < end; ++c) w[c] -= error * u[c];
+      args_.kernels->axpy(-error, u + col + 1, w + col + 1, end - col - 1);
     }
   }
 
