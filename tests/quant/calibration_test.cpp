@@ -24,7 +24,8 @@ namespace {
 
 std::vector<TokenId> ids_of(const Expected& expected) {
   std::vector<TokenId> ids;
-  for (const std::int64_t id : expected.get<std::int64_t>("input_ids")) ids.push_back(static_cast<TokenId>(id));
+  for (const std::int64_t id : expected.get<std::int64_t>("input_ids"))
+    ids.push_back(static_cast<TokenId>(id));
   return ids;
 }
 
@@ -77,8 +78,8 @@ void check_near(const std::vector<float>& found, const std::vector<double>& expe
 std::vector<float> widened(const Matrix& matrix) {
   std::vector<float> w(matrix.rows * matrix.cols);
   for (std::size_t r = 0; r < matrix.rows; ++r)
-    kernels::find_kernels("scalar")
-        ->widen_row[static_cast<std::size_t>(matrix.format)](matrix, r, w.data() + r * matrix.cols);
+    kernels::find_kernels("scalar")->widen_row[static_cast<std::size_t>(matrix.format)](
+        matrix, r, w.data() + r * matrix.cols);
   return w;
 }
 
@@ -107,7 +108,8 @@ std::vector<float> product(const std::vector<float>& x, const Matrix& matrix) {
   return out;
 }
 
-// What a forward pass over windows of the text says: the residual stream [layers][tokens, hidden], and choices.
+// What a forward pass over windows of the text says: the residual stream [layers][tokens, hidden], and
+// choices.
 struct Seen {
   std::map<std::size_t, std::vector<float>> hidden;
   std::map<std::size_t, std::vector<Choice>> choices;
@@ -122,10 +124,12 @@ Seen forward(const Model& model, std::span<const TokenId> ids, std::size_t windo
     seen.choices[layer].insert(seen.choices[layer].end(), choices.begin(), choices.end());
   };
   for (std::size_t begin = 0; begin < ids.size(); begin += window) {
-    Session session(model, pool, {.context = window, .kv_format = kernels::KvFormat::f32,
-                                  .kernels = kernels::find_kernels("scalar")});
-    session.feed(ids.subspan(begin, std::min(window, ids.size() - begin)), kernels::Path::batch,
-                 Session::Want::none, [](std::size_t, std::span<const float>) {}, &observer);
+    Session session(
+        model, pool,
+        {.context = window, .kv_format = kernels::KvFormat::f32, .kernels = kernels::find_kernels("scalar")});
+    session.feed(
+        ids.subspan(begin, std::min(window, ids.size() - begin)), kernels::Path::batch, Session::Want::none,
+        [](std::size_t, std::span<const float>) {}, &observer);
   }
   return seen;
 }
@@ -157,7 +161,8 @@ TEST_CASE("the inputs of attention and its latents are those of transformers' hi
       if (!expected.has(name)) continue;
       const Weights& w = model.layers()[l].weights;
       const std::string attention = "model.layers." + std::to_string(l) + ".self_attn.";
-      const auto x = normed(expected.get<float>(name), c.hidden_size, w[Role::input_layernorm], c.rms_norm_eps);
+      const auto x =
+          normed(expected.get<float>(name), c.hidden_size, w[Role::input_layernorm], c.rms_norm_eps);
       check_near(all.at(attention + (mla ? "kv_a_proj_with_mqa" : "k_proj")).importance,
                  mean_square(x, c.hidden_size), 2e-3);
       if (!mla) continue;
@@ -233,8 +238,8 @@ TEST_CASE("the inputs of output and down projections are what a unit matrix in t
   w[Role::o_proj] = unit(before[Role::o_proj]);
   w[Role::down_proj] = zero(before[Role::down_proj]);
   const std::size_t attended = before[Role::o_proj].cols;
-  check_near(all.at("model.layers.0.self_attn.o_proj").importance, mean_square(front(added(model), attended), attended),
-             1e-4);
+  check_near(all.at("model.layers.0.self_attn.o_proj").importance,
+             mean_square(front(added(model), attended), attended), 1e-4);
 
   // Without attention, then, both runs read the same residual stream.
   w[Role::o_proj] = zero(before[Role::o_proj]);
@@ -242,8 +247,8 @@ TEST_CASE("the inputs of output and down projections are what a unit matrix in t
   const auto unattended = guides(model, ids, pool, {.window = 30, .least_tokens = 1});
   w[Role::down_proj] = unit(before[Role::down_proj]);
   const auto& inner = unattended.at("model.layers.0.mlp.down_proj").importance;
-  check_near({inner.begin(), inner.begin() + static_cast<std::ptrdiff_t>(hidden)}, mean_square(added(model), hidden),
-             1e-4);
+  check_near({inner.begin(), inner.begin() + static_cast<std::ptrdiff_t>(hidden)},
+             mean_square(added(model), hidden), 1e-4);
 }
 
 TEST_CASE("what is replaced is what comes later reads") {
@@ -283,7 +288,7 @@ TEST_CASE("the same bits for any number of threads and any memory") {
     return quantize_in_memory(model, ids, pool, target, options, Method::gptq);
   };
   CalibrationOptions options{.window = 48, .blas = &blas};
-  const auto memory = Calibration::memory(model, ids.size(), 1, options);
+  const auto memory = Calibration::memory(model, ids.size(), 2, options);
   CHECK(memory.least < memory.comfortable);
   const auto expected = run(1, 0);
   CHECK(expected.modules.size() == 38);

@@ -61,8 +61,12 @@ inline InMemory quantize_in_memory(const Model& model, std::span<const TokenId> 
         for (std::size_t r = 0; r < from.rows; ++r)
           kernels.widen_row[static_cast<std::size_t>(from.format)](from, r, weights.data() + r * from.cols);
         const auto parts = stored_parts(target, from.rows, from.cols, plain);
-        InMemory::Module made{std::vector<std::byte>(parts[0].bytes), std::vector<std::byte>(parts[1].bytes), {},
-                              site.layer, module.role, site.expert};
+        InMemory::Module made{std::vector<std::byte>(parts[0].bytes),
+                              std::vector<std::byte>(parts[1].bytes),
+                              {},
+                              site.layer,
+                              module.role,
+                              site.expert};
         EncodeArgs args;
         args.kernels = &kernels;
         args.target = target;
@@ -91,7 +95,8 @@ inline InMemory quantize_in_memory(const Model& model, std::span<const TokenId> 
 // Lets the model's matrices be the quantized ones, which must live as long.
 inline void put_into(Model& model, const InMemory& quantized) {
   for (const auto& [name, module] : quantized.modules)
-    const_cast<kernels::Matrix&>(matrix_of(model.layers()[module.layer], module.role, module.expert)) = module.matrix;
+    const_cast<kernels::Matrix&>(matrix_of(model.layers()[module.layer], module.role, module.expert)) =
+        module.matrix;
 }
 
 }  // namespace baleen::testing
