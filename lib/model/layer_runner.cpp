@@ -18,11 +18,11 @@ struct LayerRunner::State {
   std::vector<KvCache> caches;     // one a window, of one layer: all layers write there in turn
   std::vector<TokenInput> tokens;  // [most_tokens]
   std::size_t rope_pairs = 0;
-  std::vector<float> cos, sin;     // [most_tokens, rope_pairs]: positions come again in every run
+  std::vector<float> cos, sin;  // [most_tokens, rope_pairs]: positions come again in every run
 
   Pass pass(std::size_t count) {
-    return {model, model.config(), kernels, pool, workspace, {tokens.data(), count}, count, nullptr,
-            rope_pairs, cos.data(), sin.data()};
+    return {model, model.config(), kernels,    pool,       workspace, {tokens.data(), count},
+            count, nullptr,        rope_pairs, cos.data(), sin.data()};
   }
 
   const float* norm(const Pass& p, const Matrix& gain, const float* residual) {
@@ -89,8 +89,8 @@ void LayerRunner::feed_forward(const Layer& layer, std::size_t tokens, float* re
   baleen::feed_forward(pass, layer, 0, normed, residual);
 }
 
-void LayerRunner::inner(const Matrix& gate, const Matrix& up, const float* x, std::size_t tokens, float* inner,
-                        float* room, std::size_t thread) {
+void LayerRunner::inner(const Matrix& gate, const Matrix& up, const float* x, std::size_t tokens,
+                        float* inner, float* room, std::size_t thread) {
   const Pass pass = state_->pass(0);
   const auto project = [&](const Matrix& matrix, float* out) {
     LocalProduct product;
@@ -121,10 +121,11 @@ std::uint64_t LayerRunner::memory(const Config& c, std::size_t threads, std::siz
           : (2 * heads + 2 * c.num_key_value_heads) * c.head_dim;
   const std::size_t inner_width = std::max<std::size_t>(
       c.intermediate_size, (c.num_experts_per_tok + c.n_shared_experts) * c.moe_intermediate_size);
-  // Normed and packed rows beside; every thread of the down projections has sums of all tokens, and a share of
-  // the hidden columns.
+  // Normed and packed rows beside; every thread of the down projections has sums of all tokens, and a share
+  // of the hidden columns.
   const std::uint64_t floats = 4 * c.hidden_size + attention_width + inner_width + c.n_routed_experts +
-                               c.num_experts_per_tok * c.hidden_size + threads * std::min<std::size_t>(512, c.hidden_size);
+                               c.num_experts_per_tok * c.hidden_size +
+                               threads * std::min<std::size_t>(512, c.hidden_size);
   const std::uint64_t windows = (most_tokens + window - 1) / window;
   return floats * sizeof(float) * most_tokens + windows * window * layout.position_bytes + attention_blocks;
 }

@@ -34,8 +34,10 @@ void transfer_all(std::size_t bytes, const std::filesystem::path& folder, const 
 
 Activations::Activations(std::size_t rows, std::size_t width, const std::filesystem::path& folder)
     : width_(width), folder_(folder) {
-  if (folder.empty()) memory_.resize(rows * width);
-  else file_ = unnamed_file(folder);
+  if (folder.empty())
+    memory_.resize(rows * width);
+  else
+    file_ = unnamed_file(folder);
 }
 
 void Activations::write(std::size_t row, std::size_t rows, const float* from, std::size_t from_stride) {
@@ -45,12 +47,14 @@ void Activations::write(std::size_t row, std::size_t rows, const float* from, st
     return;
   }
   std::vector<float> dense(rows * width_);
-  for (std::size_t r = 0; r < rows; ++r) std::copy_n(from + r * from_stride, width_, dense.data() + r * width_);
+  for (std::size_t r = 0; r < rows; ++r)
+    std::copy_n(from + r * from_stride, width_, dense.data() + r * width_);
   const auto bytes = std::as_bytes(std::span(dense));
-  transfer_all(bytes.size(), folder_, "cannot write the activations", [&](std::size_t done, std::size_t left) {
-    return ::pwrite(file_.get(), bytes.data() + done, left,
-                    static_cast<off_t>(row * width_ * sizeof(float) + done));
-  });
+  transfer_all(bytes.size(), folder_, "cannot write the activations",
+               [&](std::size_t done, std::size_t left) {
+                 return ::pwrite(file_.get(), bytes.data() + done, left,
+                                 static_cast<off_t>(row * width_ * sizeof(float) + done));
+               });
 }
 
 void Activations::read(std::size_t row, std::size_t rows, float* to) const {

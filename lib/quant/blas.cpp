@@ -12,10 +12,11 @@ namespace {
 // cblas.h's, and Fortran's LAPACK: its lengths of character arguments come last.
 constexpr int row_major = 101, no_trans = 111, trans = 112, upper = 121;
 using Syrk = void (*)(int, int, int, int, int, float, const float*, int, float, float*, int);
-using Gemm = void (*)(int, int, int, int, int, int, float, const float*, int, const float*, int, float, float*,
-                      int);
+using Gemm = void (*)(int, int, int, int, int, int, float, const float*, int, const float*, int, float,
+                      float*, int);
 using Potrf = void (*)(const char*, const int*, float*, const int*, int*, std::size_t);
-using Trtri = void (*)(const char*, const char*, const int*, float*, const int*, int*, std::size_t, std::size_t);
+using Trtri = void (*)(const char*, const char*, const int*, float*, const int*, int*, std::size_t,
+                       std::size_t);
 
 // Debian's name, and that of OpenBLAS' own builds.
 constexpr const char* names[] = {"libopenblas.so.0", "libopenblas.so"};
@@ -33,10 +34,12 @@ Blas::Blas() {
   for (const char* name : names)
     if (!library_) library_ = ::dlopen(name, RTLD_NOW | RTLD_LOCAL);
   if (!library_)
-    throw Error(std::string(names[0]) + ": cannot be loaded; --method gptq needs OpenBLAS (Debian's libopenblas0)");
+    throw Error(std::string(names[0]) +
+                ": cannot be loaded; --method gptq needs OpenBLAS (Debian's libopenblas0)");
   const auto find = [&]<typename F>(F& function, const char* name) {
     function = reinterpret_cast<F>(::dlsym(library_, name));
-    if (!function) throw Error(std::string(names[0]) + ": has no " + name + ", expected OpenBLAS with LAPACK");
+    if (!function)
+      throw Error(std::string(names[0]) + ": has no " + name + ", expected OpenBLAS with LAPACK");
   };
   Calls calls{};
   find(calls.syrk, "cblas_ssyrk");

@@ -1,5 +1,5 @@
-// OpenBLAS, looked up when somebody needs it: to be linked with it would start its threads in every run of the
-// program (6 ms on two cores, more on more), for one method of one subcommand.
+// OpenBLAS, looked up when somebody needs it: to be linked with it would start its threads in every run of
+// the program (6 ms on two cores, more on more), for one method of one subcommand.
 #pragma once
 
 #include <cstddef>
@@ -7,8 +7,8 @@
 
 namespace baleen {
 
-// Each call takes one thread, and may run beside others. Matrices are dense and row-major; the same call on the
-// same machine gives the same bits.
+// Each call takes one thread, and may run beside others. Matrices are dense and row-major; the same call on
+// the same machine gives the same bits.
 class Blas {
  public:
   // Throws Error where the library is not installed.
@@ -35,7 +35,7 @@ class Blas {
 
   void* library_ = nullptr;
   Calls* calls_ = nullptr;
-  bool alone_ = false;         // the library was built for programs of one thread
+  bool alone_ = false;  // the library was built for programs of one thread
   mutable std::mutex mutex_;
 };
 

@@ -73,7 +73,8 @@ std::vector<Site> sites_of(const Config& config, std::size_t layer, Stage stage)
     const bool routed = spec.scope == Scope::expert;
     for (std::size_t e = 0; e < (routed ? config.n_routed_experts : 1); ++e) {
       const std::size_t none = config.n_routed_experts;
-      const auto [at, fresh] = known.try_emplace({*input, is_shared(spec.role), routed ? e : none}, sites.size());
+      const auto [at, fresh] =
+          known.try_emplace({*input, is_shared(spec.role), routed ? e : none}, sites.size());
       if (fresh) {
         Site& site = sites.emplace_back();
         site.layer = layer;
@@ -118,7 +119,8 @@ struct Needs {
   std::uint64_t activations;  // in memory or in a file
 };
 
-Needs needs_of(const Model& model, std::size_t tokens, std::size_t threads, const CalibrationOptions& options) {
+Needs needs_of(const Model& model, std::size_t tokens, std::size_t threads,
+               const CalibrationOptions& options) {
   const Config& c = model.config();
   const Widths widths = widths_of(c);
   const std::size_t shared = c.n_shared_experts * c.moe_intermediate_size;
@@ -164,9 +166,14 @@ struct Calibration::State {
   std::vector<Lane> lanes;
 
   State(const Model& m, std::span<const TokenId> tokens, ThreadPool& threads, const CalibrationOptions& o)
-      : model(m), config(m.config()), pool(threads), options(o), ids(tokens.begin(), tokens.end()),
+      : model(m),
+        config(m.config()),
+        pool(threads),
+        options(o),
+        ids(tokens.begin(), tokens.end()),
         chunk(chunk_of(o)),
-        runner(m, threads, *o.kernels, o.window, std::min(chunk, (ids.size() + o.window - 1) / o.window * o.window)) {
+        runner(m, threads, *o.kernels, o.window,
+               std::min(chunk, (ids.size() + o.window - 1) / o.window * o.window)) {
     const Needs needs = needs_of(m, ids.size(), pool.size(), o);
     std::size_t lane_count = pool.size();
     bool in_memory = true;
@@ -192,8 +199,8 @@ struct Calibration::State {
     if (options.cancel && options.cancel->load(std::memory_order_relaxed)) throw Cancelled();
   }
 
-  // Calls body(first token, tokens, their residual rows) for one chunk of tokens after the other. The rows are
-  // read before if there are any yet.
+  // Calls body(first token, tokens, their residual rows) for one chunk of tokens after the other. The rows
+  // are read before if there are any yet.
   template <typename Body>
   void for_chunks(bool read, const Body& body) {
     std::vector<float> rows(std::min(chunk, ids.size()) * config.hidden_size);
@@ -206,15 +213,17 @@ struct Calibration::State {
     }
   }
 
-  // Takes the residual stream through what is left of the layer before, if there is one, and captures what the
-  // projections of this layer's attention read.
+  // Takes the residual stream through what is left of the layer before, if there is one, and captures what
+  // the projections of this layer's attention read.
   void enter_layer(std::size_t index) {
     const Layer before = std::move(layer);
     layer = model.layers()[index];
     layer_index = index;
     for_chunks(index > 0, [&](std::size_t begin, std::size_t count, float* rows) {
-      if (index == 0) runner.embed(std::span(ids).subspan(begin, count), rows);
-      else runner.feed_forward(before, count, rows);
+      if (index == 0)
+        runner.embed(std::span(ids).subspan(begin, count), rows);
+      else
+        runner.feed_forward(before, count, rows);
       residual->write(begin, count, rows, config.hidden_size);
       const auto inputs = runner.attention(layer, count, rows);
       if (q_a) q_a->write(begin, count, inputs.q_a, q_a->width());
@@ -231,7 +240,8 @@ struct Calibration::State {
       residual->write(begin, count, rows, config.hidden_size);
       const auto choices = runner.route(layer, count, rows);
       for (std::size_t i = 0; i < choices.size(); ++i)
-        routed[choices[i].expert].push_back(static_cast<std::uint32_t>(begin + i / config.num_experts_per_tok));
+        routed[choices[i].expert].push_back(
+            static_cast<std::uint32_t>(begin + i / config.num_experts_per_tok));
     });
   }
 
@@ -256,8 +266,10 @@ struct Calibration::State {
 
   // Rows of the residual stream, normed as the layer does it for attention or for what is behind.
   void normed(const Site& site, std::size_t begin, std::size_t count, Role gain_role, float* x) const {
-    if (site.expert) residual->gather(std::span(routed[*site.expert]).subspan(begin, count), x);
-    else residual->read(begin, count, x);
+    if (site.expert)
+      residual->gather(std::span(routed[*site.expert]).subspan(begin, count), x);
+    else
+      residual->read(begin, count, x);
     const Matrix& gain = layer.weights[gain_role];
     const std::size_t width = config.hidden_size;
     for (std::size_t t = 0; t < count; ++t)
@@ -340,22 +352,29 @@ Calibration::Memory Calibration::memory(const Model& model, std::size_t tokens, 
 Calibration::Calibration(const Model& model, std::span<const TokenId> ids, ThreadPool& pool,
                          const CalibrationOptions& options) {
   const std::size_t vocab = model.config().vocab_size;
-  if (ids.size() < 2) throw Error("a text of " + std::to_string(ids.size()) + " tokens is too short to calibrate on");
+  if (ids.size() < 2)
+    throw Error("a text of " + std::to_string(ids.size()) + " tokens is too short to calibrate on");
   for (const TokenId id : ids)
     if (id < 0 || static_cast<std::size_t>(id) >= vocab)
       throw Error("token " + std::to_string(id) + " is outside the vocabulary of " + std::to_string(vocab));
   const std::uint64_t least = memory(model, ids.size(), pool.size(), options).least;
   if (options.memory > 0 && options.memory < least)
-    throw Error("calibrating on " + format_count(ids.size()) + " tokens needs at least " + format_bytes(least) +
-                " of memory, allowed are " + format_bytes(options.memory));
+    throw Error("calibrating on " + format_count(ids.size()) + " tokens needs at least " +
+                format_bytes(least) + " of memory, allowed are " + format_bytes(options.memory));
   state_ = std::make_unique<State>(model, ids, pool, options);
 }
 
 Calibration::~Calibration() = default;
 
-bool Calibration::next() { return state_->next(); }
-std::size_t Calibration::layer() const { return state_->layer_index; }
-std::span<const Site> Calibration::sites() const { return state_->sites; }
+bool Calibration::next() {
+  return state_->next();
+}
+std::size_t Calibration::layer() const {
+  return state_->layer_index;
+}
+std::span<const Site> Calibration::sites() const {
+  return state_->sites;
+}
 
 void Calibration::for_each_site(const std::function<void(const Site&, std::size_t lane)>& body) {
   std::atomic<std::size_t> next_site{0};
@@ -370,7 +389,9 @@ void Calibration::for_each_site(const std::function<void(const Site&, std::size_
   });
 }
 
-Guide Calibration::guide(const Site& site, std::size_t lane) { return state_->guide(site, lane); }
+Guide Calibration::guide(const Site& site, std::size_t lane) {
+  return state_->guide(site, lane);
+}
 
 void Calibration::replace(const Site& site, Role role, const Matrix& matrix) {
   matrix_of(state_->layer, role, site.expert) = matrix;

@@ -6,15 +6,16 @@
 //     calibration.for_each_site([&](const Site& site, std::size_t lane) {
 //       const Guide guide = calibration.guide(site, lane);     // or not, if all of them are done already
 //       ... encode the site's modules ...
-//       calibration.replace(module, stored_matrix(...));        // what comes later reads what this one makes now
+//       calibration.replace(module, stored_matrix(...));        // what comes later reads what this one makes
+//       now
 //     });
 //
 // Every layer gives three stages: the attention's projections, whose inputs are those of the layer as it was;
 // what the MLPs or experts read; and, once those are encoded, the inputs of their down projections. So the
 // errors of all before are in what a module is guided by, but for those of the same attention.
 //
-// The results are the same bits for any number of threads and whatever the memory, given the same replacements.
-// They depend on the kernels and the processor, as those of the forward pass do.
+// The results are the same bits for any number of threads and whatever the memory, given the same
+// replacements. They depend on the kernels and the processor, as those of the forward pass do.
 #pragma once
 
 #include <atomic>
@@ -38,14 +39,14 @@ namespace baleen {
 
 struct CalibrationOptions {
   const kernels::Kernels* kernels = nullptr;
-  std::size_t window = 512;      // tokens; the text is cut into windows that know nothing of each other
-  const Blas* blas = nullptr;    // for GPTQ's factors; null: guides have second moments only
-  std::size_t least_tokens = 16; // a module that fewer tokens reach gets no guide
-  std::uint64_t memory = 0;      // bytes for all of it; 0: as much as it likes
-  std::filesystem::path folder;  // where activations go that memory does not hold
+  std::size_t window = 512;           // tokens; the text is cut into windows that know nothing of each other
+  const Blas* blas = nullptr;         // for GPTQ's factors; null: guides have second moments only
+  std::size_t least_tokens = 16;      // a module that fewer tokens reach gets no guide
+  std::uint64_t memory = 0;           // bytes for all of it; 0: as much as it likes
+  std::filesystem::path folder = {};  // where activations go that memory does not hold
   const std::atomic<bool>* cancel = nullptr;  // when set, next() and guide() throw Cancelled
   // Told the tokens that next() has taken through the layer at hand.
-  std::function<void(std::size_t layer, std::size_t tokens)> on_progress;
+  std::function<void(std::size_t layer, std::size_t tokens)> on_progress = {};
 };
 
 // Modules that read the same inputs.
@@ -54,23 +55,23 @@ struct Site {
     std::string name;  // as in lib/checkpoint/quantized.h: "model.layers.3.mlp.experts.7.up_proj"
     Role role;
   };
-  std::vector<Module> modules;
+  std::vector<Module> modules = {};
   std::size_t layer = 0;
-  std::optional<std::size_t> expert;  // of the routed ones
-  std::size_t cols = 0;               // width of the inputs
-  std::size_t tokens = 0;             // that reach it
+  std::optional<std::size_t> expert = {};  // of the routed ones
+  std::size_t cols = 0;                    // width of the inputs
+  std::size_t tokens = 0;                  // that reach it
 };
 
 struct Guide {
   std::span<const float> importance;  // [cols] mean square of each input; empty: too few tokens
-  const float* factor = nullptr;      // [cols, cols] of feedback_factor; null: none was asked for, or it failed
-  double damping = 0;                 // that the factor took
+  const float* factor = nullptr;  // [cols, cols] of feedback_factor; null: none was asked for, or it failed
+  double damping = 0;             // that the factor took
 };
 
 class Calibration {
  public:
-  // Throws Error if options.memory is less than the least that works, naming both, if there are fewer than two
-  // tokens, or if one is outside the vocabulary.
+  // Throws Error if options.memory is less than the least that works, naming both, if there are fewer than
+  // two tokens, or if one is outside the vocabulary.
   Calibration(const Model&, std::span<const TokenId> ids, ThreadPool&, const CalibrationOptions&);
   ~Calibration();
 
@@ -81,7 +82,8 @@ class Calibration {
   };
   static Memory memory(const Model&, std::size_t tokens, std::size_t threads, const CalibrationOptions&);
 
-  // Goes on to the next stage, the first one at first; false behind the last. Every stage of every layer comes.
+  // Goes on to the next stage, the first one at first; false behind the last. Every stage of every layer
+  // comes.
   bool next();
   std::size_t layer() const;
   // Of the stage, in the order of the architecture's table; experts ascend.

@@ -18,12 +18,13 @@ struct Minifloat {
 constexpr Minifloat e4m3{3, -6, 448, 0x80};
 constexpr Minifloat e2m1{1, 0, 6, 0x8};
 
-// Codes of positive numbers ascend with them, and a number rounded up to the next exponent gets there by itself.
+// Codes of positive numbers ascend with them, and a number rounded up to the next exponent gets there by
+// itself.
 std::uint8_t code_of(const Minifloat& format, float x) {
   const float magnitude = std::min(std::fabs(x), format.most);
   int exponent = 0;
   std::frexp(magnitude, &exponent);
-  exponent = std::max(exponent - 1, format.least);
+  exponent = magnitude > 0 ? std::max(exponent - 1, format.least) : format.least;
   const int steps = static_cast<int>(std::nearbyint(std::ldexp(magnitude, format.mantissa - exponent)));
   const int code = ((exponent - format.least) << format.mantissa) + steps;
   return static_cast<std::uint8_t>(code + (std::signbit(x) ? format.sign : 0));
@@ -40,7 +41,9 @@ float code_value(const Minifloat& format, int code) {
 }
 
 // What is added to a signed integer for its code.
-int offset(Encoding encoding) { return encoding == Encoding::int4 ? 8 : 128; }
+int offset(Encoding encoding) {
+  return encoding == Encoding::int4 ? 8 : 128;
+}
 
 float f16_value(std::uint16_t bits) {
   const int exponent = bits >> 10 & 0x1f;

@@ -1,5 +1,5 @@
-// One stored value at a time, for those who cannot encode whole groups: what bits stand for a number, and what
-// they read back as.
+// One stored value at a time, for those who cannot encode whole groups: what bits stand for a number, and
+// what they read back as.
 #pragma once
 
 #include <cstddef>

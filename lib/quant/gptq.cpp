@@ -21,19 +21,31 @@ constexpr int most_doublings = 18;
 class Panel {
  public:
   Panel(const EncodeArgs& args, const Blas& blas, const float* factor, std::span<float> room)
-      : args_(args), blas_(blas), factor_(factor), cols_(args.cols), group_(group_cols(args.target, args.cols)),
-        groups_((args.cols + group_ - 1) / group_), weights_(room.data()),
-        errors_(weights_ + feedback_panel * cols_), slab_(errors_ + feedback_panel * block_cols),
+      : args_(args),
+        blas_(blas),
+        factor_(factor),
+        cols_(args.cols),
+        group_(group_cols(args.target, args.cols)),
+        groups_((args.cols + group_ - 1) / group_),
+        weights_(room.data()),
+        errors_(weights_ + feedback_panel * cols_),
+        slab_(errors_ + feedback_panel * block_cols),
         scale_bytes_(stored_parts(args.target, args.rows, args.cols, args.plain)[1].bytes /
                      (scale_rows() * groups_)),
-        slab_values_(args.rows * (group_ + sizeof(std::int32_t))), slab_scales_(args.rows * scale_bytes_),
-        scales_(args.rows), codes_(args.rows * args.cols) {
+        slab_values_(args.rows * (group_ + sizeof(std::int32_t))),
+        slab_scales_(args.rows * scale_bytes_),
+        scales_(args.rows),
+        codes_(args.rows * args.cols) {
     for (std::size_t code = 0; code < values_.size(); ++code)
       values_[code] = code_value(args.target.encoding, static_cast<std::uint8_t>(code));
   }
 
   EncodeError run() {
-    std::copy_n(args_.weights, args_.rows * cols_, weights_);
+    for (std::size_t i = 0; i < args_.rows * cols_; ++i) {
+      const bool finite = std::isfinite(args_.weights[i]);
+      weights_[i] = finite ? args_.weights[i] : 0.0f;  // else it would spoil all columns behind it
+      sums_.finite = sums_.finite && finite;
+    }
     for (std::size_t begin = 0, end = 0; begin < cols_; begin = end) {
       end = block_end(begin);
       for (std::size_t col = begin; col < end; ++col) {
@@ -62,7 +74,8 @@ class Panel {
   void find_scales(std::size_t group) {
     const std::size_t begin = group * group_;
     const std::size_t width = std::min(group_, cols_ - begin);
-    for (std::size_t r = 0; r < args_.rows; ++r) std::copy_n(weights_ + r * cols_ + begin, width, slab_ + r * width);
+    for (std::size_t r = 0; r < args_.rows; ++r)
+      std::copy_n(weights_ + r * cols_ + begin, width, slab_ + r * width);
     EncodeArgs part = args_;
     part.weights = slab_;
     part.cols = width;
@@ -71,7 +84,8 @@ class Panel {
     part.scales = slab_scales_.data();
     encode(part);
     for (std::size_t i = 0; i < scale_rows(); ++i)
-      std::memcpy(args_.scales + (i * groups_ + group) * scale_bytes_, &slab_scales_[i * scale_bytes_], scale_bytes_);
+      std::memcpy(args_.scales + (i * groups_ + group) * scale_bytes_, &slab_scales_[i * scale_bytes_],
+                  scale_bytes_);
     for (std::size_t r = 0; r < args_.rows; ++r) {
       const std::size_t row = args_.target.encoding == Encoding::fp8 ? r / fp8_block : r;
       scales_[r] = stored_scale(args_.target, args_.plain, args_.scales, row * groups_ + group);
@@ -87,12 +101,13 @@ class Panel {
       const std::uint8_t code = code_of(args_.target.encoding, w[col] / scales_[r]);
       const float stored = values_[code] * scales_[r];
       codes_[r * cols_ + col] = code;
-      const double before = args_.weights[r * cols_ + col];
-      sums_.error += importance * (stored - before) * (stored - before);
-      sums_.norm += importance * before * before;
+      if (const double before = args_.weights[r * cols_ + col]; std::isfinite(before)) {
+        sums_.error += importance * (stored - before) * (stored - before);
+        sums_.norm += importance * before * before;
+      }
       const float error = (w[col] - stored) / u[col];
       errors_[r * block_cols + col - begin] = error;
-      for (std::size_t c = col + 1; c < end; ++c) w[c] -= error * u[c];
+      args_.kernels->axpy(-error, u + col + 1, w + col + 1, end - col - 1);
     }
   }
 
@@ -112,17 +127,17 @@ class Panel {
   float* slab_;     // [rows, group]
   std::size_t scale_bytes_;
   std::vector<std::byte> slab_values_, slab_scales_;
-  std::vector<float> scales_;         // [rows], of the group at hand
-  std::vector<std::uint8_t> codes_;   // [rows, cols]
-  std::array<float, 256> values_{};   // of codes
+  std::vector<float> scales_;        // [rows], of the group at hand
+  std::vector<std::uint8_t> codes_;  // [rows, cols]
+  std::array<float, 256> values_{};  // of codes
   EncodeError sums_;
 };
 
 }  // namespace
 
 // With J the reversal of rows and columns and J H J = L L^T, H = (J L J) (J L J)^T, where J L J is upper
-// triangular; so U = (J L J)^-1 = J L^-1 J. In memory J reverses the whole matrix. That is one factorization and
-// one inversion of a triangle, where the paper's code inverts H and factors that.
+// triangular; so U = (J L J)^-1 = J L^-1 J. In memory J reverses the whole matrix. That is one factorization
+// and one inversion of a triangle, where the paper's code inverts H and factors that.
 std::optional<double> feedback_factor(const Blas& blas, std::size_t cols, float* hessian) {
   std::reverse(hessian, hessian + cols * cols);  // the lower triangle now, to which the upper one is the copy
   std::vector<float> diagonal(cols);
@@ -142,7 +157,8 @@ std::optional<double> feedback_factor(const Blas& blas, std::size_t cols, float*
       hessian[r * cols + r] = static_cast<float>(diagonal[r] + damping * mean);
     }
     if (!blas.cholesky(cols, hessian) || !blas.invert_lower(cols, hessian)) continue;
-    for (std::size_t r = 0; r < cols; ++r) std::fill(hessian + r * cols + r + 1, hessian + (r + 1) * cols, 0.0f);
+    for (std::size_t r = 0; r < cols; ++r)
+      std::fill(hessian + r * cols + r + 1, hessian + (r + 1) * cols, 0.0f);
     std::reverse(hessian, hessian + cols * cols);
     const bool finite = std::all_of(hessian, hessian + cols * cols, [](float x) { return std::isfinite(x); });
     return finite ? std::optional(damping) : std::nullopt;
