@@ -39,6 +39,7 @@ class ModuleJob {
   }
 
   ModuleResult run() {
+    const CompanionReading companions(module_, reading_);
     switch (planned_.work) {
       case Work::copy:
         copy();

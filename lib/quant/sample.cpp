@@ -44,6 +44,7 @@ std::vector<EncodeError> sample_errors(const Source& source, std::span<const std
       const std::vector<StoredPart> parts = stored_parts(target, block, m.cols, modules[i].plain);
       std::vector<std::byte> values(parts[0].bytes);
       std::vector<std::byte> scales(parts[1].bytes);
+      const CompanionReading companions(modules[i], reading);
       std::size_t sampled = 0;
       for (std::size_t b = 0; b < wanted; ++b) {
         if (options.cancel && options.cancel->load(std::memory_order_relaxed)) throw Cancelled();
