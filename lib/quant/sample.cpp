@@ -69,8 +69,6 @@ std::vector<EncodeError> sample_errors(const Source& source, std::span<const std
         errors[i] += encode(args);
         sampled += rows;
       }
-      for (std::size_t t = 1; t < modules[i].tensors.size(); ++t)
-        reading.was_read({modules[i].tensors[t]->data, modules[i].tensors[t]->bytes});
       const double scale = static_cast<double>(m.rows) / static_cast<double>(sampled);
       errors[i].error *= scale;
       errors[i].norm *= scale;

@@ -32,7 +32,7 @@ for kill in 1 2 3 4 5 6 7 8 9 10; do
   done=$(lines)
   begin killed --resume >/dev/null 2>&1 &
   case $kill in
-  3 | 6 | 9) until [ "$(lines)" -gt "$((done + 1))" ]; do kill -0 $! 2>/dev/null || break; done ;;
+  3 | 6 | 9) until [ "$(lines)" -gt "$((done + 1))" ]; do sleep 0.02; kill -0 $! 2>/dev/null || break; done ;;
   *) sleep 0.$((RANDOM % 10)) ;;
   esac
   kill -9 $! 2>/dev/null
@@ -44,7 +44,7 @@ ls -d killed*
 # Interrupted: what is done is kept, and said.
 for signal in INT TERM; do
   begin interrupted >out 2>err &
-  until [ -s interrupted.partial/baleen-quantize.jsonl ]; do kill -0 $! 2>/dev/null || break; done
+  until [ -s interrupted.partial/baleen-quantize.jsonl ]; do sleep 0.02; kill -0 $! 2>/dev/null || break; done
   kill -s $signal $!
   wait $!
   echo "status $?"
@@ -63,7 +63,7 @@ same interrupted
 try run interrupted --resume | head -n 4
 # Two runs at once.
 begin twice >/dev/null 2>&1 &
-until [ -s twice.partial/baleen-quantize.jsonl ]; do kill -0 $! 2>/dev/null || break; done
+until [ -s twice.partial/baleen-quantize.jsonl ]; do sleep 0.02; kill -0 $! 2>/dev/null || break; done
 try run twice --resume
 try run twice --force
 wait $!
@@ -71,7 +71,7 @@ same twice
 # OUT is replaced when the new one is whole, not before.
 try run twice
 begin twice --force --scale minmax >/dev/null 2>&1 &
-until [ -s twice.partial/baleen-quantize.jsonl ]; do kill -0 $! 2>/dev/null || break; done
+until [ -s twice.partial/baleen-quantize.jsonl ]; do sleep 0.02; kill -0 $! 2>/dev/null || break; done
 kill -9 $!
 wait $! 2>/dev/null
 same twice
