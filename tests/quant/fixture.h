@@ -69,6 +69,7 @@ struct Run {
   std::size_t threads = 1;
   std::string isa = "scalar";
   OutputOptions output = {.settings = "settings"};
+  ScaleRule rule = ScaleRule::minmax;  // the quick one
   std::atomic<bool>* cancel = nullptr;
   std::function<void(std::uint64_t)> on_progress = {};
 
@@ -87,8 +88,9 @@ struct Run {
     const Plan made = make_plan(source, decisions, shard_size);
     ThreadPool pool(threads);
     Output target(out, source, made, options(source));
-    write_modules(source, made, target, pool,
-                  {.kernels = kernels::find_kernels(isa), .cancel = cancel, .on_progress = on_progress});
+    write_modules(
+        source, made, target, pool,
+        {.kernels = kernels::find_kernels(isa), .rule = rule, .cancel = cancel, .on_progress = on_progress});
     complete_folder(source, made, target, config_json(source, decisions));
     target.commit();
   }

@@ -71,7 +71,8 @@ TEST_CASE("weights in every form can be read, and every tensor arrives") {
       std::vector<std::optional<Target>> sampled;
       for (const PlannedModule& m : plan.modules)
         sampled.push_back(m.work == Work::encode ? m.decision.target : std::nullopt);
-      const std::vector<EncodeError> samples = sample_errors(source, sampled, pool, {.kernels = &kernels});
+      const std::vector<EncodeError> samples =
+          sample_errors(source, sampled, pool, {.kernels = &kernels, .rule = run.rule});
       for (std::size_t m = 0; m < plan.modules.size(); ++m) {
         CAPTURE(source.modules()[m].name);
         if (plan.modules[m].work != Work::encode) {
