@@ -18,5 +18,5 @@ unshare -rm bash -c '
   mount -t tmpfs none disk
   "$PROGRAM" quantize model disk --to int8 --isa scalar -q
   echo "status $?"
-' 2>&1
+' 2>&1 | sed -E 's|[0-9.]+ MiB|N MiB|g'
 cksum <$MODEL/model.safetensors | cmp - before && echo 'the source: the same'
