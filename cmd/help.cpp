@@ -71,6 +71,11 @@ std::string unavailable_names(const Command& command) {
   return names;
 }
 
+// A heading over names that are known and refused; nothing if there are none.
+std::string not_in_this_version(const std::string& names, const Style& style) {
+  return names.empty() ? "" : "\n" + style.bold("Not in this version:") + "\n" + wrap(names, 2);
+}
+
 std::string usage(const Command& command, const Style& style) {
   return style.bold("Usage:") + " baleen " + std::string(command.name) + " " + std::string(command.synopsis) +
          "\n";
@@ -115,8 +120,10 @@ std::string man_options(const Command& command) {
     }
     if (!entries.empty()) text += ".SS " + std::string(group) + "\n" + entries;
   }
-  return text + ".SS Not in this version\n.PP\nThese names are known and refused: " +
-         escape_man(unavailable_names(command)) + ".\n";
+  const std::string later = unavailable_names(command);
+  if (later.empty()) return text;
+  return text + ".SS Not in this version\n.PP\nThese names are known and refused: " + escape_man(later) +
+         ".\n";
 }
 
 std::string man_examples(const Command& command) {
@@ -176,8 +183,8 @@ std::string full_help(const Command& command, const Style& style) {
     }
     if (!entries.empty()) text += "\n" + style.bold(std::string(group) + ":") + "\n" + entries;
   }
-  return text + "\n" + style.bold("Not in this version:") + "\n" + wrap(unavailable_names(command), 2) +
-         "\nThe manual page baleen-" + std::string(command.name) + "(1) says more.\n";
+  return text + not_in_this_version(unavailable_names(command), style) + "\nThe manual page baleen-" +
+         std::string(command.name) + "(1) says more.\n";
 }
 
 std::string program_help(std::span<const Command> commands, const Style& style) {
@@ -198,7 +205,7 @@ std::string program_help(std::span<const Command> commands, const Style& style) 
     name.resize(13, ' ');
     text += "  " + name + std::string(command.summary) + "\n";
   }
-  return text + "\n" + style.bold("Not in this version:") + "\n" + wrap(later, 2) +
+  return text + not_in_this_version(later, style) +
          "\n'baleen COMMAND -h' shows the options most used, 'baleen COMMAND --help' all of them.\n"
          "'baleen --version' names the version and the instruction sets.\n";
 }

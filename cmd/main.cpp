@@ -100,6 +100,7 @@ int run_program(const Words& words) {
   const std::string who = speaker(words);
   const Style style(2, color_choice(words));
   install_sigbus_handler(who);
+  std::signal(SIGXFSZ, SIG_IGN);  // a limit on the size of files is an error of the write that meets it
   try {
     const int status = dispatch(words);
     close_output();

@@ -48,7 +48,8 @@ void note(const QuantizeOptions& o, const std::string& text) {
 
 void check_combinations(const QuantizeOptions& o) {
   if (o.check) {
-    if (o.in || o.to || o.bits || o.dry_run || o.verify || o.resume)
+    if (o.in || o.to || o.bits || o.dry_run || o.verify || o.resume || o.force || !o.keep.empty() ||
+        !o.only.empty())
       throw UsageError("--check DIR stands alone");
     return;
   }
@@ -206,6 +207,16 @@ void calibrate(const QuantizeOptions& o, const Source& source, const Plan& plan,
     note(o, "largest damping of a Hessian: " + format_fixed(100 * result.most_damping, 0) + " %");
 }
 
+constexpr std::string_view verified = "read back";
+
+std::vector<EncodeError> verify(const QuantizeOptions& o, const Source& source, const Plan& plan,
+                                const fs::path& folder, ThreadPool& pool) {
+  const Source written = Source::open(folder);
+  Bytes bytes(o, "verify", source_bytes(source));
+  return read_back(source, plan, written, choose_kernels(o.isa), pool, SignalFlag::cancel(),
+                   bytes.callback());
+}
+
 int write(const QuantizeOptions& o, const Source& source, const Plan& plan, const std::string& config,
           ThreadPool& pool) {
   const kernels::Kernels& kernels = choose_kernels(o.isa);
@@ -213,12 +224,17 @@ int write(const QuantizeOptions& o, const Source& source, const Plan& plan, cons
   const OutputOptions options{.resume = o.resume,
                               .force = o.force,
                               .settings = settings(o, ids),
-                              .source = model_fingerprint(source.dir(), source.model().checkpoint())};
-  if (o.resume && is_complete(*o.out, output_identity(plan, options))) {
+                              .source = model_fingerprint(source.dir(), source.model().checkpoint()),
+                              .beside = bytes_beside(source, plan)};
+  const fs::path out = output_folder(*o.out);
+  if (o.resume && is_complete(out, output_identity(plan, options))) {
+    tidy_output(out);
     note(o, *o.out + " is done already");
+    print(o, {source, plan, o.verify ? verify(o, source, plan, out, pool) : std::vector<EncodeError>(),
+              verified});
     return 0;
   }
-  Output output(*o.out, source, plan, options);
+  Output output(out, source, plan, options);
   std::vector<EncodeError> errors;
   try {
     Bytes bytes(o, "quantize", source_bytes(source));
@@ -234,13 +250,7 @@ int write(const QuantizeOptions& o, const Source& source, const Plan& plan, cons
       note(o, format_bytes(source_bytes(source)) + " in " + format_seconds(bytes.seconds()) + ", " +
                   format_fixed(static_cast<double>(source_bytes(source)) / 1e6 / bytes.seconds(), 0) +
                   " MB/s");
-    if (o.verify) {
-      const Source written = Source::open(output.partial());
-      Bytes read(o, "verify", source_bytes(source));
-      errors = read_back(source, plan, written, kernels, pool, SignalFlag::cancel(), read.callback());
-    } else {
-      errors = errors_of(plan, output);
-    }
+    errors = o.verify ? verify(o, source, plan, output.partial(), pool) : errors_of(plan, output);
     output.commit();
   } catch (const Error& error) {
     throw Error(std::string(error.what()) + "\n" + output.partial().string() +
@@ -249,7 +259,7 @@ int write(const QuantizeOptions& o, const Source& source, const Plan& plan, cons
     note(o, output.partial().string() + " keeps what is done; --resume goes on with it");
     throw;
   }
-  print(o, {source, plan, errors, o.verify ? "read back" : "weights'"});
+  print(o, {source, plan, errors, o.verify ? verified : "weights'"});
   return 0;
 }
 

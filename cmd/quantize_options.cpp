@@ -66,7 +66,7 @@ std::vector<Option> format_options(QuantizeOptions& o) {
        .group = group,
        .brief = "leave modules as they are in whose name REGEX is found",
        .text = "Leave modules as they are in whose name the regular expression is found, such as "
-               "'layers\\.0\\.' or 'kv_b_proj'.",
+               "'layers\\.0\\.' or 'kv_b_proj'. One that is found in no name is an error.",
        .repeatable = true,
        .in_brief = false,
        .set = [&o](std::string_view value) { o.keep.emplace_back(value); }},
@@ -210,7 +210,7 @@ std::vector<Option> output_options(QuantizeOptions& o) {
        .brief = "go on where an interrupted run ended",
        .text = "Go on with OUT.partial where an interrupted run ended, whatever ended it: the result is the "
                "same, "
-               "byte for byte. Begins anew if there is none; does nothing if OUT is done already.",
+               "byte for byte. Begins anew if there is none; writes nothing if OUT is done already.",
        .set = [&o](std::string_view) { o.resume = true; }},
       {.name = "force",
        .group = group,

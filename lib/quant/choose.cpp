@@ -18,9 +18,10 @@ class Search {
   Search(const std::vector<std::string>& expressions, const std::string& option) {
     for (const std::string& expression : expressions) {
       try {
+        (void)NamePattern(expression);  // as it stands: its errors tell places, and brackets close in it
         patterns_.emplace_back(".*(?:" + expression + ")");
       } catch (const Error& error) {
-        throw UsageError(option + " " + expression + ": no regular expression: " + error.what());
+        throw UsageError(option + " " + std::string(error.what()).substr(std::string_view("re:").size()));
       }
     }
   }
@@ -33,6 +34,18 @@ class Search {
  private:
   std::vector<NamePattern> patterns_;
 };
+
+// An expression that is found nowhere is a mistake: what it was to keep would be lost without a word.
+void check_found(const Source& source, const std::vector<std::string>& expressions,
+                 const std::string& option) {
+  for (const std::string& expression : expressions) {
+    const Search search({expression}, option);
+    if (std::none_of(source.modules().begin(), source.modules().end(),
+                     [&](const SourceModule& m) { return search.finds(m.name); }))
+      throw UsageError(option + " " + expression + ": found in the name of no module of " +
+                       source.dir().string());
+  }
+}
 
 bool is_block_format(const Target& target) {
   return target.encoding == Encoding::fp8;
@@ -69,6 +82,8 @@ std::vector<Decision> choose(const Source& source, const ChooseOptions& options)
   check_bits(options.rules, source.model().config());
   const Search keep(options.keep, "--keep");
   const Search only(options.only, "--only");
+  check_found(source, options.keep, "--keep");
+  check_found(source, options.only, "--only");
   std::vector<Decision> decisions;
   std::vector<Target> targets;
   for (const SourceModule& module : source.modules()) {

@@ -22,8 +22,8 @@ struct ChooseOptions {
 };
 
 // A decision for each of the source's modules. One that stays and is stored in a form that can stand beside
-// the others keeps it; else it is widened. Throws UsageError for what cannot be asked of this model, or if
-// nothing is left to quantize.
+// the others keeps it; else it is widened. Throws UsageError for what cannot be asked of this model, for an
+// expression that is found in no name, or if nothing is left to quantize.
 std::vector<Decision> choose(const Source&, const ChooseOptions&);
 
 // The linear layers of the result, routers and the output head included, and how each is stored.

@@ -29,7 +29,7 @@ bool is_weight_file(const fs::path& path) {
   static constexpr std::array<std::string_view, 10> extensions = {
       ".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx", ".ckpt", ".part"};
   const std::string name = path.filename().string();
-  return name.starts_with('.') || name == "config.json" || name == manifest_name ||
+  return name.starts_with('.') || name == "config.json" || name == manifest_name || name == journal_name ||
          name.ends_with(".index.json") ||
          std::count(extensions.begin(), extensions.end(), path.extension().string()) > 0;
 }
@@ -131,6 +131,17 @@ void check_side_files(const fs::path& dir, const Manifest& manifest, std::vector
 
 }  // namespace
 
+std::uint64_t bytes_beside(const Source& source, const Plan& plan) {
+  // config.json's list of modules, the index and the manifest: each has a line for a tensor at most.
+  constexpr std::uint64_t line_bytes = 100;
+  std::uint64_t bytes = source.config_json().size() + (std::uint64_t{1} << 20);
+  for (const PlannedTensor& tensor : plan.tensors) bytes += 3 * (tensor.name.size() + line_bytes);
+  for (const std::string& name : side_files(source.dir()))
+    if (const std::size_t size = open_regular_file(source.dir() / name).size; size <= largest_copy)
+      bytes += size;
+  return bytes;
+}
+
 std::vector<std::string> complete_folder(const Source& source, const Plan& plan, Output& output,
                                          std::string_view config_json) {
   Manifest manifest;
@@ -142,7 +153,7 @@ std::vector<std::string> complete_folder(const Source& source, const Plan& plan,
   };
   for (const std::string& name : side_files(source.dir())) {
     const fs::path path = source.dir() / name;
-    if (fs::file_size(path) > largest_copy)
+    if (open_regular_file(path).size > largest_copy)
       left_out.push_back(name);
     else
       add(name, read_small_file(path, largest_copy));
@@ -178,6 +189,7 @@ CheckResult check_folder(const fs::path& dir, const kernels::Kernels& kernels, T
   std::vector<std::string> by_module(source.modules().size());
   pool.parallel_for(source.modules().size(), [&](std::size_t i, std::size_t) {
     const SourceModule& module = source.modules()[i];
+    const CompanionReading scales(module, reading);
     for (const Tensor* const tensor : module.tensors) {
       if (!result.has_checksums) break;
       const auto known = manifest.tensors.find(std::string(tensor->name));
@@ -211,20 +223,24 @@ std::vector<EncodeError> read_back(const Source& source, const Plan& plan, const
   std::vector<EncodeError> errors(plan.modules.size());
   const auto read_row = [&](const kernels::Matrix& m, std::size_t row, StreamedReading& reading,
                             std::vector<float>& out) {
-    // The first row of a block fetches the block.
+    // The first row of a block fetches the block, the last one gives it up.
     const std::size_t rows = std::max<std::size_t>(1, block_bytes / std::max<std::size_t>(1, m.row_bytes));
-    if (row % rows == 0) {
-      if (row > 0) reading.was_read({m.values + (row - rows) * m.row_bytes, rows * m.row_bytes});
-      reading.will_read({m.values + row * m.row_bytes, std::min(rows, m.rows - row) * m.row_bytes});
-    }
+    const std::size_t first = row / rows * rows;
+    const std::span<const std::byte> block(m.values + first * m.row_bytes,
+                                           std::min(rows, m.rows - first) * m.row_bytes);
+    if (row == first) reading.will_read(block);
     out.resize(m.cols);
     kernels.widen_row[static_cast<std::size_t>(m.format)](m, row, out.data());
+    if ((first + rows < m.rows ? first + rows : m.rows) == row + 1) reading.was_read(block);
   };
   pool.parallel_for(plan.modules.size(), [&](std::size_t i, std::size_t) {
     const SourceModule& module = source.modules()[i];
     if (plan.modules[i].work == Work::encode) {
+      const SourceModule& result = *by_name.at(module.name);
       const kernels::Matrix& before = module.weight->matrix;
-      const kernels::Matrix& after = by_name.at(module.name)->weight->matrix;
+      const kernels::Matrix& after = result.weight->matrix;
+      const CompanionReading source_scales(module, source_reading);
+      const CompanionReading written_scales(result, written_reading);
       std::vector<float> a;
       std::vector<float> b;
       for (std::size_t row = 0; row < before.rows; ++row) {

@@ -22,6 +22,9 @@ namespace baleen {
 // What long reading tells of itself: bytes done, one call at a time.
 using OnBytes = std::function<void(std::uint64_t bytes)>;
 
+// About how many bytes complete_folder will write. Throws Error for a file of the source that cannot be read.
+std::uint64_t bytes_beside(const Source&, const Plan&);
+
 // Writes all that belongs beside the shards, when every module is finished: index, config.json, the source's
 // tokenizer and other small files, and the manifest. Returns the names of files too large to be copied.
 std::vector<std::string> complete_folder(const Source&, const Plan&, Output&, std::string_view config_json);

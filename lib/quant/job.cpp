@@ -58,6 +58,7 @@ class ModuleJob {
   }
 
   ModuleResult run() {
+    const CompanionReading companions(module_, reading_);
     switch (planned_.work) {
       case Work::copy:
         copy();
@@ -97,8 +98,6 @@ class ModuleJob {
     const kernels::Matrix& m = module_.weight->matrix;
     const auto widen_row = options_.kernels->widen_row[static_cast<std::size_t>(m.format)];
     scratch_.weights.resize(std::min(step, m.rows) * m.cols);
-    for (std::size_t t = 1; t < module_.tensors.size(); ++t)  // scales and the like
-      reading_.will_read({module_.tensors[t]->data, module_.tensors[t]->bytes});
     for (std::size_t row = 0; row < m.rows; row += step) {
       check_cancelled();
       const std::size_t rows = std::min(step, m.rows - row);
@@ -108,8 +107,6 @@ class ModuleJob {
       reading_.was_read(bytes);
       use(row, rows, scratch_.weights.data());
     }
-    for (std::size_t t = 1; t < module_.tensors.size(); ++t)
-      reading_.was_read({module_.tensors[t]->data, module_.tensors[t]->bytes});
   }
 
   void widen() {

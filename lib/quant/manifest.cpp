@@ -33,6 +33,17 @@ std::map<std::string, std::uint64_t> checksums(const Json& manifest, const std::
   return all;
 }
 
+// In the folder or in one below it: nothing else is to be opened because a manifest says so.
+bool is_file_in_folder(std::string_view name) {
+  const std::size_t slash = name.find('/');
+  const auto is_name = [](std::string_view part) {
+    return !part.empty() && part != "." && part != ".." && part.find('/') == part.npos &&
+           part.find('\0') == part.npos;
+  };
+  return slash == name.npos ? is_name(name)
+                            : is_name(name.substr(0, slash)) && is_name(name.substr(slash + 1));
+}
+
 }  // namespace
 
 std::string manifest_json(const Manifest& manifest) {
@@ -52,6 +63,9 @@ Manifest parse_manifest(std::string_view json, std::string_view file) {
   if (const auto made = object.find("made"); made != object.end()) manifest.identity = made->dump();
   manifest.tensors = checksums(object, "tensors", file);
   manifest.files = checksums(object, "files", file);
+  for (const auto& [name, checksum] : manifest.files)
+    if (!is_file_in_folder(name))
+      throw FormatError(file, "files: " + shown(name) + ", expected the name of a file in the folder");
   return manifest;
 }
 

@@ -17,31 +17,32 @@
 #include <vector>
 
 #include "checkpoint/checksum.h"
-#include "quant/encode.h"
+#include "quant/journal.h"
 #include "quant/plan.h"
 #include "report/output_file.h"
 
 namespace baleen {
 
-// What is known of a module once it is written.
-struct ModuleResult {
-  EncodeError error;                     // of a module that was encoded
-  std::vector<std::uint64_t> checksums;  // XXH3 of each of its tensors
-};
-
 struct OutputOptions {
   bool resume = false;
-  bool force = false;  // replaces OUT, if that is a model or empty
-  std::string
-      settings;  // everything but the source that the result depends on; another one cannot be resumed
+  bool force = false;        // replaces OUT, if that is a model or empty
+  std::string settings;      // what the result depends on beside source and layout; others are not resumed
   std::uint64_t source = 0;  // likewise: the source's fingerprint
+  std::uint64_t beside = 0;  // bytes of what add_file will bring
 };
 
 // What the bytes of a result depend on, as JSON.
 std::string output_identity(const Plan&, const OutputOptions&);
 
-// Throws UsageError or Error if OUT cannot be written: it is there already, is the source, lacks space, or
-// the work of another run lies in OUT.partial.
+// The folder that is meant, under a name that can be given: no slash at its end, no ".", no link.
+std::filesystem::path output_folder(const std::filesystem::path& out);
+
+// Clears away what a kill at the very end may have left of an output that is whole: its journal, and the
+// folder that it replaced.
+void tidy_output(const std::filesystem::path& out);
+
+// Throws UsageError or Error if OUT cannot be written: it is there already, is or holds the source, lacks
+// space, or the work of another run lies in OUT.partial.
 class Output {
  public:
   Output(const std::filesystem::path& out, const Source&, const Plan&, const OutputOptions&);
@@ -72,15 +73,16 @@ class Output {
 
   void create();
   void resume();
+  void throw_away();
   void read_journal_line(std::string_view line, std::size_t number);
   void make_shards();
+  void check_shards() const;
   void check_space() const;
   void journal_in_background();
   void sync_and_journal(std::span<const std::size_t> modules);
 
   std::filesystem::path out_;
   std::filesystem::path partial_;
-  const Source& source_;
   const Plan& plan_;
   OutputOptions options_;
   std::string identity_;  // the journal's first line

@@ -44,6 +44,7 @@ std::vector<EncodeError> sample_errors(const Source& source, std::span<const std
       const std::vector<StoredPart> parts = stored_parts(target, block, m.cols, modules[i].plain);
       std::vector<std::byte> values(parts[0].bytes);
       std::vector<std::byte> scales(parts[1].bytes);
+      const CompanionReading companions(modules[i], reading);
       std::size_t sampled = 0;
       for (std::size_t b = 0; b < wanted; ++b) {
         if (options.cancel && options.cancel->load(std::memory_order_relaxed)) throw Cancelled();
@@ -68,8 +69,6 @@ std::vector<EncodeError> sample_errors(const Source& source, std::span<const std
         errors[i] += encode(args);
         sampled += rows;
       }
-      for (std::size_t t = 1; t < modules[i].tensors.size(); ++t)
-        reading.was_read({modules[i].tensors[t]->data, modules[i].tensors[t]->bytes});
       const double scale = static_cast<double>(m.rows) / static_cast<double>(sampled);
       errors[i].error *= scale;
       errors[i].norm *= scale;

@@ -80,7 +80,7 @@ std::optional<std::pair<std::size_t, std::size_t>> stored_size(const Checkpoint&
                                                                const Tensor& values,
                                                                const std::string& module) {
   if (values.name.ends_with(weight_suffix)) {
-    if (values.shape.rank != 2) return {};
+    if (values.shape.rank != 2 || values.shape.dim[0] == 0 || values.shape.dim[1] == 0) return {};
     return std::pair{values.shape.dim[0], values.shape.dim[1]};
   }
   const Tensor* const size = checkpoint.find(module + ".weight_shape");
@@ -142,6 +142,7 @@ class ModuleFinder {
     const bool coded = packed || dtype_bytes(tensor.dtype) == 1;
     if (known ? place->second.spec->kind == Kind::matrix : coded && base.size() < tensor.name.size())
       make_matrix(module, base, known ? place->second.spec : nullptr);
+    if (base.size() < tensor.name.size()) add_companions(module, base);
     return module;
   }
 
@@ -153,12 +154,15 @@ class ModuleFinder {
     module.name = name;
     module.weight = find_weight(checkpoint_, quantization_, name, size.first, size.second, problems_);
     if (!module.weight) return;
-    for (const std::string_view suffix : companion_suffixes)
-      if (const Tensor* const tensor = checkpoint_.find(name + std::string(suffix)))
-        module.tensors.push_back(tensor);
     module.plain = module.is_quantized() ? DType::bf16 : values.dtype;
     module.quantizable =
         spec && std::count(quantizable_parts.begin(), quantizable_parts.end(), spec->part) > 0;
+  }
+
+  void add_companions(SourceModule& module, const std::string& name) const {
+    for (const std::string_view suffix : companion_suffixes)
+      if (const Tensor* const tensor = checkpoint_.find(name + std::string(suffix)))
+        module.tensors.push_back(tensor);
   }
 
   const Config& config_;
@@ -174,6 +178,17 @@ std::uint64_t SourceModule::bytes() const {
   std::uint64_t sum = 0;
   for (const Tensor* const tensor : tensors) sum += tensor->bytes;
   return sum;
+}
+
+CompanionReading::CompanionReading(const SourceModule& module, StreamedReading& reading)
+    : module_(module), reading_(reading) {
+  for (std::size_t t = 1; t < module.tensors.size(); ++t)
+    reading_.will_read({module.tensors[t]->data, module.tensors[t]->bytes});
+}
+
+CompanionReading::~CompanionReading() {
+  for (std::size_t t = 1; t < module_.tensors.size(); ++t)
+    reading_.was_read({module_.tensors[t]->data, module_.tensors[t]->bytes});
 }
 
 Source::Source(fs::path dir, std::string config_json, Model model)

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/page_cache.h"
 #include "checkpoint/quantized.h"
 #include "model/model.h"
 
@@ -28,14 +29,29 @@ struct SourceModule {
   DType plain = DType::bf16;     // of a matrix: its type if it is stored plainly, else bf16
   std::vector<const Tensor*> tensors;
 
-  bool is_quantized() const { return weight && tensors.size() > 1; }
+  bool is_quantized() const { return weight && weight->matrix.scales != nullptr; }
   std::uint64_t bytes() const;
+};
+
+// Scales and whatever else stands beside a module's values, while they are streamed: brought in at once, and
+// given up at its end.
+class CompanionReading {
+ public:
+  CompanionReading(const SourceModule&, StreamedReading&);
+  ~CompanionReading();
+  CompanionReading(const CompanionReading&) = delete;
+  CompanionReading& operator=(const CompanionReading&) = delete;
+
+ private:
+  const SourceModule& module_;
+  StreamedReading& reading_;
 };
 
 class Source {
  public:
   // Opens a Hugging Face folder and checks every tensor, as Model::open does. Multi-token-prediction layers
-  // behind the model's last one count as layers. Throws Error listing what is missing or wrong.
+  // behind the model's last one count as layers. A matrix that is not in the architecture's table stays as it
+  // is, with all that is stored beside it. Throws Error listing what is missing or wrong.
   static Source open(const std::filesystem::path& dir);
 
   const std::filesystem::path& dir() const { return dir_; }
