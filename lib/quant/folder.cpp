@@ -94,7 +94,7 @@ std::string place(const Tensor& tensor) {
 std::string bad_scale(const SourceModule& module, const kernels::Kernels& kernels) {
   const kernels::Matrix& m = module.weight->matrix;
   if (m.scales == nullptr) return "";
-  const bool exponents = module.weight->format_name == "mxfp4";
+  const bool exponents = m.scale_format == kernels::Format::e8m0;
   const std::size_t rows = (m.rows + m.block_rows - 1) / m.block_rows;
   const Tensor* tensor = module.tensors[0];
   for (const Tensor* const t : module.tensors)

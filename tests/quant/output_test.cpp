@@ -266,7 +266,8 @@ TEST_CASE("two runs at once") {
     CHECK(f.error(resuming) == busy);
     CHECK(f.error(forcing) == busy);
     ThreadPool pool(1);
-    write_modules(source, plan, first, pool, {.kernels = kernels::find_kernels("scalar")});
+    write_modules(source, plan, first, pool,
+                  {.kernels = kernels::find_kernels("scalar"), .rule = ScaleRule::minmax});
   }
   CHECK(lines_of(journal_of(f.out)) == 1 + plan.modules.size());
   resuming(f.in, f.out);
@@ -278,7 +279,7 @@ TEST_CASE("a disk without room") {
   Run run;
   run.output.beside = std::uint64_t{1} << 50;
   const std::string error = f.error(run);
-  CHECK(error.starts_with("out: takes 1024 TiB, the disk has "));
+  CHECK(error.starts_with("out: takes 1024.0 TiB, the disk has "));
   CHECK(error.ends_with(" are missing"));
   CHECK(!fs::exists(f.partial));
 }
