@@ -48,6 +48,11 @@ void check_combinations(const RouteStatsOptions& o) {
   if (o.plan && (!o.replicas || !o.gpus)) throw UsageError("--plan needs --replicas and --gpus");
   if (o.csv_given && (o.coactivation || o.stability || o.compare || o.cache_curve || o.simulate_bias))
     throw UsageError("--csv holds loads alone; there is --json");
+  if (o.cache_budget && !o.cache_curve) throw UsageError("--cache-budget belongs to --cache-curve");
+  if (!o.cache_budget && (o.expert_bytes || o.disk))
+    throw UsageError("--expert-bytes and --disk belong to --cache-budget");
+  if (o.cache_budget && !o.expert_bytes && !o.model && !o.text)
+    throw UsageError("--cache-budget needs the size of an expert: -m MODEL or --expert-bytes SIZE");
   if (std::count(o.logs.begin(), o.logs.end(), "-") > 1 ||
       (o.compare == "-" && !o.logs.empty() && o.logs[0] == "-"))
     throw UsageError("standard input can be read once only");

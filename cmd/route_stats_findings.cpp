@@ -18,6 +18,7 @@
 #include "error.h"
 #include "model/model.h"
 #include "report/progress.h"
+#include "report/units.h"
 #include "routing/route_log.h"
 #include "routing/route_reader.h"
 #include "runtime/session.h"
@@ -75,7 +76,7 @@ class Gatherer {
     if (parts_tokens(o_.by)) found_.keyed.emplace(header);
     if (o_.stability) found_.halves.emplace(header);
     if (o_.coactivation) found_.pairs.emplace(header, o_.layer.value_or(SIZE_MAX));
-    if (o_.cache_curve) meter_ = std::make_unique<ReuseMeter>(header.layers.size(), header.experts);
+    if (o_.cache_curve) begin_caches(header);
     for (const LayerBias& bias : biases_) {
       const auto at = std::find(header.layers.begin(), header.layers.end(), bias.layer);
       if (at == header.layers.end() || bias.bias.size() != header.experts)
@@ -123,7 +124,7 @@ class Gatherer {
                        " alone\nbaleen run --route-log-detail experts, weights or scores logs tokens");
     if (loads_only_ && o_.by != By::all)
       throw UsageError("--by needs a route log, loads as JSON do not tell phases, requests or labels");
-    if (meter_) found_.reuse = meter_->finish();
+    if (meter_) end_caches();
     for (const auto& [index, simulation] : simulations_) found_.simulated.push_back(simulation.load());
     return std::move(found_);
   }
@@ -146,6 +147,47 @@ class Gatherer {
     return (logs_ > 1 ? std::to_string(logs_) + ":" : "") + std::to_string(token.request);
   }
 
+  // A tenth of all experts to all of them; last what the budget holds.
+  void begin_caches(const RouteHeader& header) {
+    const std::size_t total = header.layers.size() * header.experts;
+    std::vector<std::size_t> slots;
+    for (std::size_t i = 1; i <= 10; ++i) slots.push_back(std::max<std::size_t>(1, total * i / 10));
+    slots.erase(std::unique(slots.begin(), slots.end()), slots.end());
+    if (o_.cache_budget) {
+      found_.budget = CacheBudget{.expert_bytes = expert_bytes(header), .hits = {}};
+      const std::uint64_t room = *o_.cache_budget / found_.budget->expert_bytes;
+      if (room == 0)
+        throw UsageError("--cache-budget of " + format_bytes(*o_.cache_budget) + ", an expert has " +
+                         format_bytes(found_.budget->expert_bytes));
+      slots.push_back(std::min<std::uint64_t>(room, total));
+    }
+    meter_ = std::make_unique<ReuseMeter>(header.layers.size(), header.experts, slots);
+  }
+
+  void end_caches() {
+    found_.reuse = meter_->finish();
+    if (!found_.budget) return;
+    found_.budget->hits = found_.reuse->policy.back();
+    found_.reuse->policy.pop_back();
+  }
+
+  std::uint64_t expert_bytes(const RouteHeader& header) const {
+    if (o_.expert_bytes) return *o_.expert_bytes;
+    const fs::path folder = o_.model ? *o_.model : default_model_folder();
+    const Model model = Model::open(folder);
+    const Config& config = model.config();
+    const auto layers =
+        static_cast<std::size_t>(std::count(config.is_moe_layer.begin(), config.is_moe_layer.end(), true));
+    if (config.n_routed_experts != header.experts || layers != header.layers.size())
+      throw UsageError(folder.string() + ": a model of " + std::to_string(config.n_routed_experts) +
+                       " experts in " + std::to_string(layers) + " layers, the log is of one of " +
+                       std::to_string(header.experts) + " in " + std::to_string(header.layers.size()));
+    std::uint64_t bytes = 0;
+    for (const Inventory& row : model.inventory())
+      if (row.kind == "routed experts") bytes += row.bytes;
+    return bytes / (layers * config.n_routed_experts);
+  }
+
   void measure(const RouteToken& token) {
     const RouteHeader& header = *found_.header;
     const std::uint64_t log = std::uint64_t{logs_} << 40U;
@@ -153,7 +195,8 @@ class Gatherer {
       meter_->add({.step = log + token.pass,
                    .request = log + token.request,
                    .layer = l,
-                   .experts = std::span(token.experts).subspan(l * header.top_k, header.top_k)});
+                   .experts = std::span(token.experts).subspan(l * header.top_k, header.top_k),
+                   .generated = token.generated});
   }
 
   void simulate(const RouteToken& token) {

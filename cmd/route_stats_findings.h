@@ -26,6 +26,12 @@ struct LayerBias {
 // Throws FormatError.
 std::vector<LayerBias> parse_biases(std::string_view json, const std::string& file);
 
+// What a cache of a given size would serve.
+struct CacheBudget {
+  std::uint64_t expert_bytes = 0;
+  PolicyHits hits;
+};
+
 // What was asked for of the tokens; of loads without tokens there are `loads` alone.
 struct Findings {
   std::optional<RouteHeader> header;     // none: loads as JSON
@@ -38,7 +44,8 @@ struct Findings {
   std::optional<HalvesTally> halves;
   std::optional<PairTally> pairs;
   std::optional<Reuse> reuse;
-  std::vector<LayerLoad> simulated;  // --simulate-bias
+  std::optional<CacheBudget> budget;  // --cache-budget
+  std::vector<LayerLoad> simulated;   // --simulate-bias
   std::uint64_t bytes = 0;
   std::uint64_t problems = 0;  // lines left out
 };

@@ -82,6 +82,27 @@ Json curve_json(const CacheCurve& curve) {
       {"reads", curve.reads}, {"lru_hits", curve.lru}, {"lfu_hits", curve.lfu}, {"best_hits", curve.belady}};
 }
 
+Json budget_json(const RouteReport& r) {
+  const CacheBudget& budget = *r.found.budget;
+  Json object = {{"bytes", *r.options.cache_budget},
+                 {"expert_bytes", budget.expert_bytes},
+                 {"slots", budget.hits.slots}};
+  if (r.options.disk) object["disk_bytes_per_second"] = *r.options.disk;
+  const auto add = [&](const char* phase, const PassReads& passes, std::uint64_t hits) {
+    const DiskForecast forecast =
+        disk_forecast(passes, hits, budget.expert_bytes, static_cast<double>(r.options.disk.value_or(0)));
+    object[phase] = {{"tokens", passes.tokens},
+                     {"reads", passes.reads},
+                     {"hits", hits},
+                     {"bytes_per_token", forecast.bytes_per_token}};
+    if (forecast.tokens_per_second > 0)
+      object[phase]["tokens_per_second_at_most"] = forecast.tokens_per_second;
+  };
+  add("prompt", r.found.reuse->prompt, budget.hits.prompt);
+  add("generated", r.found.reuse->generated, budget.hits.generated);
+  return object;
+}
+
 Json reuse_json(const RouteReport& r) {
   const Reuse& reuse = *r.found.reuse;
   Json layers = Json::array();
@@ -92,9 +113,15 @@ Json reuse_json(const RouteReport& r) {
     layer["repeated_share_by_chance"] = reuse.layers[l].repetition.chance;
     layers.push_back(layer);
   }
-  return {{"each_layer", curve_json(reuse.each_layer)},
-          {"all_layers_together", curve_json(reuse.shared)},
-          {"layers", layers}};
+  Json shared = curve_json(reuse.shared);
+  for (const PolicyHits& policy : reuse.policy) {
+    shared["baleen_slots"].push_back(policy.slots);
+    shared["baleen_hits"].push_back(policy.hits());
+  }
+  Json object = {
+      {"each_layer", curve_json(reuse.each_layer)}, {"all_layers_together", shared}, {"layers", layers}};
+  if (r.found.budget) object["budget"] = budget_json(r);
+  return object;
 }
 
 Json pairs_json(const RouteReport& r) {

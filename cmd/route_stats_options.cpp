@@ -14,7 +14,8 @@ std::vector<Option> input_options(RouteStatsOptions& o) {
   constexpr std::string_view group = "Input";
   Option model = model_option(o);
   model.text =
-      "With -f, the model that reads the text: a folder with config.json, *.safetensors and tokenizer.json, "
+      "With -f, the model that reads the text (with --cache-budget, the one whose experts are cached): a "
+      "folder with config.json, *.safetensors and tokenizer.json, "
       "as "
       "published on Hugging Face. By default the model that comes with baleen.";
   return {
@@ -110,8 +111,43 @@ std::vector<Option> view_options(RouteStatsOptions& o) {
        .brief = "what share of expert reads a cache would serve",
        .text = "What share of expert reads a cache of N experts would serve, for every N: with LRU, with "
                "LFU, and the "
-               "best possible (Belady). And how often a token's experts are those of the token before it.",
+               "best possible (Belady); for a cache that all layers share also with baleen's own rule, which "
+               "is simulated at ten sizes. And how often a token's experts are those of the token before it.",
        .set = [&o](std::string_view) { o.cache_curve = true; }},
+  };
+}
+
+Option bytes_option(std::string_view name, std::string_view value, std::string_view brief,
+                    std::string_view text, std::optional<std::uint64_t>& target) {
+  return {.name = name,
+          .value = value,
+          .argument = Option::Argument::text,
+          .group = "What to look at",
+          .brief = brief,
+          .text = text,
+          .in_brief = false,
+          .set = [&target, value](std::string_view given) {
+            target = parse_bytes(given);
+            if (*target == 0) throw UsageError("expected a " + std::string(value) + " above 0");
+          }};
+}
+
+std::vector<Option> cache_options(RouteStatsOptions& o) {
+  return {
+      bytes_option(
+          "cache-budget", "SIZE", "what a cache of experts of this size would serve",
+          "With --cache-curve: what a cache of experts of SIZE bytes (2G, 500M) would serve, and how "
+          "much a token would read. How large an expert is, -m or --expert-bytes tells.",
+          o.cache_budget),
+      bytes_option("expert-bytes", "SIZE", "bytes of one expert, where no model is at hand",
+                   "With --cache-budget: bytes of one expert, all its matrices and scales together. By "
+                   "default those of the model of -m.",
+                   o.expert_bytes),
+      bytes_option(
+          "disk", "SPEED", "bytes a second that the disk reads, for tokens a second",
+          "With --cache-budget: how many bytes a second the disk reads (3.2G), which bounds the tokens "
+          "a second.",
+          o.disk),
   };
 }
 
@@ -241,12 +277,15 @@ Command route_stats_definition(RouteStatsOptions& target) {
             "baleen run --route-log routes.jsonl 'What is 347 + 589?' && baleen route-stats routes.jsonl"},
            {"What a model does with a text, as a picture too:",
             "baleen route-stats -m DIR -f text.txt --svg load.svg"},
-           {"Which experts prefer which kind of text:", "baleen route-stats --by label routes.jsonl"}},
+           {"Which experts prefer which kind of text:", "baleen route-stats --by label routes.jsonl"},
+           {"How fast 8 GiB for experts and a disk of 3 GiB a second could be:",
+            "baleen route-stats --cache-curve --cache-budget 8G --disk 3G -m DIR routes.jsonl"}},
       .options = {},
       .operands = [&target](std::vector<std::string> words) { target.logs = std::move(words); },
   };
-  for (auto&& group : {input_options(target), view_options(target), plan_options(target),
-                       output_options(target), machine_options(target), message_options(target)}) {
+  for (auto&& group :
+       {input_options(target), view_options(target), cache_options(target), plan_options(target),
+        output_options(target), machine_options(target), message_options(target)}) {
     command.options.insert(command.options.end(), group.begin(), group.end());
   }
   return command;

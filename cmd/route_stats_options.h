@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -25,6 +26,8 @@ struct RouteStatsOptions : CommonOptions {
   bool stability = false;
   std::optional<std::string> compare;
   bool cache_curve = false;
+  std::optional<std::uint64_t> cache_budget, expert_bytes;  // in bytes
+  std::optional<std::uint64_t> disk;                        // bytes a second
 
   bool plan = false;
   std::optional<std::size_t> replicas, groups, nodes, gpus;

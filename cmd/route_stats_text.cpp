@@ -346,6 +346,29 @@ std::string pairs_text(const RouteReport& r) {
   return text + table.text();
 }
 
+std::string budget_text(const RouteReport& r) {
+  const CacheBudget& budget = *r.found.budget;
+  const Reuse& reuse = *r.found.reuse;
+  std::vector<Table::Column> columns = {{"tokens"}, {"", right}, {"hits", right}, {"read a token", right}};
+  if (r.options.disk) columns.push_back({"tokens/s, at most", right});
+  Table table(columns);
+  const auto add = [&](const char* phase, const PassReads& passes, std::uint64_t hits) {
+    if (passes.tokens == 0) return;
+    const DiskForecast forecast =
+        disk_forecast(passes, hits, budget.expert_bytes, static_cast<double>(r.options.disk.value_or(0)));
+    std::vector<std::string> cells = {phase, std::to_string(passes.tokens), percent(forecast.hit_share),
+                                      format_bytes(static_cast<std::uint64_t>(forecast.bytes_per_token))};
+    if (r.options.disk)
+      cells.push_back(forecast.tokens_per_second > 0 ? number(forecast.tokens_per_second) : "-");
+    table.add(std::move(cells));
+  };
+  add("of prompts", reuse.prompt, budget.hits.prompt);
+  add("generated", reuse.generated, budget.hits.generated);
+  return "\n" + format_bytes(*r.options.cache_budget) + " for experts of " +
+         format_bytes(budget.expert_bytes) + ": " + std::to_string(budget.hits.slots) +
+         " of them in baleen's cache\n" + table.text();
+}
+
 std::string reuse_text(const RouteReport& r) {
   const Reuse& reuse = *r.found.reuse;
   const std::size_t experts = r.found.header->experts;
@@ -370,15 +393,19 @@ std::string reuse_text(const RouteReport& r) {
                 {"of " + std::to_string(total), right},
                 {"LRU", right},
                 {"LFU", right},
+                {"baleen", right},
                 {"at best", right}});
   const CacheCurve& one = reuse.shared;
-  for (std::size_t i = 1; i <= 8; ++i) {
-    const std::size_t n = std::max<std::size_t>(1, total * i / 8);
+  for (const PolicyHits& policy : reuse.policy) {
+    const std::size_t n = policy.slots;
     shared.add({std::to_string(n), percent(static_cast<double>(n) / static_cast<double>(total), 0),
                 percent(one.share(one.lru, n)), percent(one.share(one.lfu, n)),
+                percent(static_cast<double>(policy.hits()) / static_cast<double>(one.reads)),
                 percent(one.share(one.belady, n))});
   }
-  text += shared.text() + "\nExperts that a token shares with its request's token before it\n";
+  text += shared.text();
+  if (r.found.budget) text += budget_text(r);
+  text += "\nExperts that a token shares with its request's token before it\n";
   Table repeats({{"layer", right}, {"shared", right}, {"by chance", right}});
   for (std::size_t l = 0; l < reuse.layers.size(); ++l) {
     const Repetition& repetition = reuse.layers[l].repetition;

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "quant/choose.h"
-#include "quant/load.h"
 #include "quant/sample.h"
+#include "routing/expert_shares.h"
 
 namespace baleen {
 

@@ -87,26 +87,42 @@ void CacheCurve::add(const CacheCurve& other) {
   sum(belady, other.belady);
 }
 
-ReuseMeter::ReuseMeter(std::size_t layers, std::size_t experts, std::size_t block)
-    : experts_(experts), step_experts_(layers), repetition_(layers), reads_(block) {
+DiskForecast disk_forecast(const PassReads& passes, std::uint64_t hits, std::uint64_t expert_bytes,
+                           double bytes_per_second) {
+  if (passes.tokens == 0) return {};
+  const double misses = static_cast<double>(passes.reads - hits) / static_cast<double>(passes.tokens);
+  const double bytes = misses * static_cast<double>(expert_bytes);
+  const double hit_share = passes.reads ? static_cast<double>(hits) / static_cast<double>(passes.reads) : 0;
+  return {.hit_share = hit_share,
+          .bytes_per_token = bytes,
+          .tokens_per_second = bytes > 0 ? bytes_per_second / bytes : 0};
+}
+
+ReuseMeter::ReuseMeter(std::size_t layers, std::size_t experts, std::span<const std::size_t> policy_slots,
+                       std::size_t block)
+    : experts_(experts), step_layers_(layers), repetition_(layers), reads_(block) {
   for (LayerRepetition& r : repetition_) r.load.assign(experts, 0);
+  for (StepLayer& layer : step_layers_) layer.tokens.assign(experts, 0);
+  for (const std::size_t slots : policy_slots) {
+    caches_.emplace_back(layers, experts, slots);
+    found_.policy.push_back({.slots = slots});
+  }
 }
 
 void ReuseMeter::add(const ExpertReads& reads) {
-  if (reads.layer >= step_experts_.size())
+  if (reads.layer >= step_layers_.size())
     throw Error("layer number " + std::to_string(reads.layer) + " of a token, expected below " +
-                std::to_string(step_experts_.size()));
+                std::to_string(step_layers_.size()));
   for (const std::uint32_t e : reads.experts)
     if (e >= experts_)
       throw Error("expert " + std::to_string(e) + ", expected below " + std::to_string(experts_));
   if (reads.step != step_) end_step();
   step_ = reads.step;
-  auto& experts = step_experts_[reads.layer];
-  experts.insert(experts.end(), reads.experts.begin(), reads.experts.end());
-  if (experts.size() > 2 * experts_) {  // a long pass: its experts are not more than there are
-    std::sort(experts.begin(), experts.end());
-    experts.erase(std::unique(experts.begin(), experts.end()), experts.end());
-  }
+  step_generates_ = step_generates_ && reads.generated;
+  StepLayer& layer = step_layers_[reads.layer];
+  ++layer.all_tokens;
+  for (const std::uint32_t e : reads.experts)
+    if (layer.tokens[e]++ == 0) layer.experts.push_back(e);
   repeat(reads);
 }
 
@@ -132,19 +148,34 @@ void ReuseMeter::repeat(const ExpertReads& reads) {
   previous = std::move(now);
 }
 
-void ReuseMeter::end_step() {
-  for (std::size_t l = 0; l < step_experts_.size(); ++l) {
-    auto& experts = step_experts_[l];
-    std::sort(experts.begin(), experts.end());
-    experts.erase(std::unique(experts.begin(), experts.end()), experts.end());
-    for (const std::uint32_t e : experts) reads_.append(l * experts_ + e);
-    experts.clear();
+void ReuseMeter::end_layer(std::size_t l) {
+  StepLayer& layer = step_layers_[l];
+  std::sort(layer.experts.begin(), layer.experts.end());
+  std::vector<ExpertTokens> reads;
+  for (const std::uint32_t e : layer.experts) {
+    reads_.append(l * experts_ + e);
+    reads.push_back({e, std::min(std::exchange(layer.tokens[e], 0), layer.all_tokens)});
   }
+  for (std::size_t i = 0; i < caches_.size(); ++i) {
+    const std::size_t hits = caches_[i].read(l, reads, layer.all_tokens);
+    (step_generates_ ? found_.policy[i].generated : found_.policy[i].prompt) += hits;
+  }
+  PassReads& phase = step_generates_ ? found_.generated : found_.prompt;
+  phase.reads += reads.size();
+  if (l == 0) phase.tokens += layer.all_tokens;
+  layer.experts.clear();
+  layer.all_tokens = 0;
+}
+
+void ReuseMeter::end_step() {
+  for (std::size_t l = 0; l < step_layers_.size(); ++l)
+    if (step_layers_[l].all_tokens > 0) end_layer(l);
+  step_generates_ = true;
 }
 
 // From the end to the beginning, since the next read of an expert lies ahead.
 void ReuseMeter::find_next_reads() {
-  std::vector<std::uint64_t> last(step_experts_.size() * experts_,
+  std::vector<std::uint64_t> last(step_layers_.size() * experts_,
                                   0);  // counted from the end, 1 is the last read
   std::uint64_t now = 0;
   reads_.backward([&](std::span<std::uint64_t> reads) {
@@ -157,7 +188,7 @@ void ReuseMeter::find_next_reads() {
 }
 
 void ReuseMeter::run_caches(Reuse& reuse) {
-  const std::size_t layers = step_experts_.size();
+  const std::size_t layers = step_layers_.size();
   Caches shared(layers * experts_);
   std::vector<Caches> own(layers, Caches(experts_));
   std::uint64_t now = 0;
@@ -179,8 +210,8 @@ void ReuseMeter::run_caches(Reuse& reuse) {
 
 Reuse ReuseMeter::finish() {
   end_step();
-  Reuse reuse;
-  reuse.layers.resize(step_experts_.size());
+  Reuse reuse = std::move(found_);
+  reuse.layers.resize(step_layers_.size());
   reuse.spooled_bytes = reads_.file_bytes();
   find_next_reads();
   run_caches(reuse);

@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "routing/cache_simulation.h"
 #include "routing/cache_stack.h"
 #include "routing/spool.h"
 
@@ -22,6 +23,7 @@ struct ExpertReads {
   std::uint64_t request = 0;  // whose token: repetition looks at a request's tokens alone
   std::size_t layer = 0;      // index into the layers
   std::span<const std::uint32_t> experts;
+  bool generated = false;  // else of a prompt
 };
 
 // Reads out of a cache of n experts, n = 0 .. experts, by what it throws out. All of them start empty, take
@@ -53,19 +55,46 @@ struct LayerReuse {
   Repetition repetition;
 };
 
+// Passes of one phase: a pass is generating if all its tokens are generated, else it reads prompts.
+struct PassReads {
+  std::uint64_t tokens = 0, reads = 0;
+};
+
+// Reads out of a cache of `slots` experts for all layers, kept by ExpertPolicy.
+struct PolicyHits {
+  std::size_t slots = 0;
+  std::uint64_t prompt = 0, generated = 0;
+  std::uint64_t hits() const { return prompt + generated; }
+};
+
+// What misses cost, if they are read from a disk and nothing else takes time.
+struct DiskForecast {
+  double hit_share = 0;          // of the reads
+  double bytes_per_token = 0;    // from the disk
+  double tokens_per_second = 0;  // at most; 0: the disk is no bound, as there are no misses
+};
+// `hits` of the passes' reads are served by the cache. Without tokens all is 0.
+DiskForecast disk_forecast(const PassReads&, std::uint64_t hits, std::uint64_t expert_bytes,
+                           double bytes_per_second);
+
 struct Reuse {
   std::vector<LayerReuse> layers;
-  CacheCurve each_layer;  // all layers, where each has its own cache of n experts
-  CacheCurve shared;      // one cache of n experts for all layers, n = 0 .. layers * experts
+  CacheCurve each_layer;           // all layers, where each has its own cache of n experts
+  CacheCurve shared;               // one cache of n experts for all layers, n = 0 .. layers * experts
+  std::vector<PolicyHits> policy;  // of the sizes asked for, in that order
+  PassReads prompt, generated;     // together shared.reads
   std::uint64_t spooled_bytes =
       0;  // in a temporary file while it ran, since the optimum must know the future
 };
 
-// Takes reads in and gives the figures at the end. Memory is bounded: layers * experts, 1,024 requests, and
-// two blocks of `block` reads of eight bytes; what is more goes to a temporary file.
+// Takes reads in and gives the figures at the end. Memory is bounded: layers * experts for each of the sizes,
+// 1,024 requests, and two blocks of `block` reads of eight bytes; what is more goes to a temporary file.
 class ReuseMeter {
  public:
-  ReuseMeter(std::size_t layers, std::size_t experts, std::size_t block = std::size_t{1} << 21);
+  // policy_slots: how large the caches are that ExpertPolicy keeps. Unlike the others it must be simulated
+  // one size at a time, in time O(layers * experts) a pass.
+  ReuseMeter(std::size_t layers, std::size_t experts, std::span<const std::size_t> policy_slots = {},
+             std::size_t block = std::size_t{1} << 21);
 
   // Throws Error for a layer or an expert that does not exist, and if the temporary file fails.
   void add(const ExpertReads&);
@@ -83,14 +112,23 @@ class ReuseMeter {
     std::uint64_t last_seen = 0;
     std::vector<std::vector<std::uint32_t>> experts;  // [layers] ascending, of the last token
   };
+  struct StepLayer {
+    std::vector<std::uint32_t> tokens;   // [experts] of the step, that go to each
+    std::vector<std::uint32_t> experts;  // with tokens
+    std::uint32_t all_tokens = 0;
+  };
   void repeat(const ExpertReads&);
+  void end_layer(std::size_t layer);
   void end_step();
   void find_next_reads();
   void run_caches(Reuse&);
 
   std::size_t experts_;
-  std::vector<std::vector<std::uint32_t>> step_experts_;  // [layers] of the current step
+  std::vector<StepLayer> step_layers_;  // [layers] of the current step
   std::uint64_t step_ = 0;
+  bool step_generates_ = true;
+  std::vector<CacheSimulation> caches_;
+  Reuse found_;                              // policy, prompt and generated, as they grow
   std::vector<LayerRepetition> repetition_;  // [layers]
   std::unordered_map<std::uint64_t, Request> requests_;
   std::uint64_t clock_ = 0;

@@ -96,7 +96,7 @@ Stream random_stream(std::size_t length, std::uint32_t keys, unsigned seed) {
 }
 
 CacheCurve curve_of(const Stream& stream, std::size_t keys, std::size_t block = 1000) {
-  ReuseMeter meter(1, keys, block);
+  ReuseMeter meter(1, keys, {}, block);
   for (std::size_t i = 0; i < stream.size(); ++i) meter.add({i, 0, 0, std::span(&stream[i], 1)});
   return meter.finish().layers[0].cache;
 }
@@ -145,7 +145,7 @@ TEST_CASE("a curve rises with the cache, ends at all but the first reads, and kn
 TEST_CASE("a temporary file changes nothing and is told of") {
   const Stream stream = random_stream(5000, 64, 8);
   const auto run = [&](std::size_t block) {
-    ReuseMeter meter(2, 32, block);
+    ReuseMeter meter(2, 32, {}, block);
     for (std::size_t i = 0; i < stream.size(); ++i) {
       const std::uint32_t expert = stream[i] % 32;
       meter.add({i, 0, stream[i] / 32, std::span(&expert, 1)});

@@ -1,4 +1,4 @@
-#include "quant/load.h"
+#include "routing/expert_shares.h"
 
 #include <algorithm>
 #include <numeric>

@@ -1,0 +1,141 @@
+// A simulated cache against one that keeps its experts in a set, and against the bound.
+#include "routing/cache_simulation.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <random>
+#include <set>
+
+#include "error.h"
+#include "routing/reuse.h"
+
+using namespace baleen;
+
+namespace {
+
+using Tokens = std::vector<std::vector<std::uint32_t>>;  // [layers][top_k] ascending
+
+std::vector<Tokens> random_tokens(std::size_t count, std::size_t layers, std::uint32_t experts,
+                                  std::size_t top_k) {
+  std::mt19937 random(11);
+  std::geometric_distribution<std::uint32_t> rank(2.0 / experts);
+  std::vector<Tokens> tokens(count, Tokens(layers));
+  for (std::size_t t = 0; t < count; ++t)
+    for (auto& layer : tokens[t]) {
+      std::set<std::uint32_t> own;
+      while (own.size() < top_k) own.insert((rank(random) + static_cast<std::uint32_t>(t / 60)) % experts);
+      layer.assign(own.begin(), own.end());
+    }
+  return tokens;
+}
+
+std::vector<ExpertTokens> alone(const std::vector<std::uint32_t>& experts) {
+  std::vector<ExpertTokens> reads;
+  for (const std::uint32_t e : experts) reads.push_back({e, 1});
+  return reads;
+}
+
+// The same with a set of keys; whom the policy, which is told of every step, would throw out, leaving out
+// those of the layer that are still to be read.
+std::uint64_t plain_hits(const std::vector<Tokens>& tokens, std::size_t layers, std::size_t experts,
+                         std::size_t slots) {
+  ExpertPolicy policy(layers, experts, slots);
+  std::set<std::pair<std::uint32_t, std::uint32_t>> cache;
+  std::uint64_t hits = 0;
+  for (const Tokens& token : tokens)
+    for (std::uint32_t l = 0; l < layers; ++l) {
+      policy.access(l, alone(token[l]), 1);
+      for (std::size_t i = 0; i < token[l].size(); ++i) {
+        if (cache.contains({l, token[l][i]})) {
+          ++hits;
+          continue;
+        }
+        if (cache.size() == slots) {
+          const auto waits = [&](const auto& key) {
+            return key.first == l && std::find(token[l].begin() + static_cast<std::ptrdiff_t>(i),
+                                               token[l].end(), key.second) != token[l].end();
+          };
+          auto victim = cache.end();
+          for (auto key = cache.begin(); key != cache.end(); ++key)
+            if (!waits(*key) && (victim == cache.end() || policy.worth({key->first, key->second}) <
+                                                              policy.worth({victim->first, victim->second})))
+              victim = key;
+          if (victim == cache.end())
+            victim = std::prev(cache.end());  // waits for longest: all are of one layer
+          policy.erase({victim->first, victim->second});
+          cache.erase(victim);
+        }
+        cache.insert({l, token[l][i]});
+        policy.insert({l, token[l][i]});
+      }
+    }
+  return hits;
+}
+
+}  // namespace
+
+TEST_CASE("a simulated cache serves what a plain one does, and less than the best possible") {
+  constexpr std::size_t layers = 3, experts = 20, top_k = 3;
+  const std::vector<Tokens> tokens = random_tokens(400, layers, experts, top_k);
+  const std::vector<std::size_t> sizes = {1, 2, 3, 9, 20, 40, 59, 60};
+  ReuseMeter meter(layers, experts, sizes);
+  for (std::size_t t = 0; t < tokens.size(); ++t)
+    for (std::size_t l = 0; l < layers; ++l)
+      meter.add({.step = t, .request = 0, .layer = l, .experts = tokens[t][l], .generated = t >= 100});
+  const Reuse reuse = meter.finish();
+  REQUIRE(reuse.policy.size() == sizes.size());
+  CHECK(reuse.prompt.tokens == 100);
+  CHECK(reuse.generated.tokens == 300);
+  CHECK(reuse.prompt.reads == 100 * layers * top_k);
+  CHECK(reuse.prompt.reads + reuse.generated.reads == reuse.shared.reads);
+  std::uint64_t before = 0;
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    CAPTURE(sizes[i]);
+    const PolicyHits& policy = reuse.policy[i];
+    CHECK(policy.slots == sizes[i]);
+    CHECK(policy.hits() == plain_hits(tokens, layers, experts, sizes[i]));
+    CHECK(policy.hits() <= reuse.shared.belady[sizes[i]]);
+    CHECK(policy.hits() >= before);
+    before = policy.hits();
+  }
+  // Favourites that drift: both rules are beaten where there is a choice.
+  for (const std::size_t i : {3, 4, 5}) {
+    CHECK(reuse.policy[i].hits() > reuse.shared.lru[sizes[i]]);
+    CHECK(reuse.policy[i].hits() > reuse.shared.lfu[sizes[i]]);
+  }
+  CHECK(reuse.policy.back().hits() == reuse.shared.lru.back());
+}
+
+TEST_CASE("a pass of a prompt and generated tokens is a prompt's, and reads each expert once") {
+  const std::vector<std::size_t> sizes = {4};
+  ReuseMeter meter(1, 4, sizes);
+  const std::vector<std::uint32_t> a = {0, 1}, b = {1, 2};
+  meter.add({.step = 0, .request = 0, .layer = 0, .experts = a, .generated = true});
+  meter.add({.step = 0, .request = 1, .layer = 0, .experts = b});
+  meter.add({.step = 1, .request = 0, .layer = 0, .experts = b, .generated = true});
+  meter.add({.step = 1, .request = 1, .layer = 0, .experts = a, .generated = true});
+  const Reuse reuse = meter.finish();
+  CHECK(reuse.prompt.tokens == 2);
+  CHECK(reuse.prompt.reads == 3);
+  CHECK(reuse.generated.tokens == 2);
+  CHECK(reuse.generated.reads == 3);
+  CHECK(reuse.policy[0].prompt == 0);
+  CHECK(reuse.policy[0].generated == 3);
+}
+
+TEST_CASE("what misses cost on a disk") {
+  const DiskForecast f = disk_forecast({.tokens = 10, .reads = 80}, 60, 1000, 8000);
+  CHECK(f.hit_share == doctest::Approx(0.75));
+  CHECK(f.bytes_per_token == doctest::Approx(2000));
+  CHECK(f.tokens_per_second == doctest::Approx(4));
+  CHECK(disk_forecast({.tokens = 10, .reads = 80}, 80, 1000, 8000).tokens_per_second == 0);
+  CHECK(disk_forecast({}, 0, 1000, 8000).hit_share == 0);
+}
+
+TEST_CASE("wrong reads are refused") {
+  CacheSimulation cache(2, 3, 1);
+  CHECK_THROWS_AS(cache.read(2, {}, 1), Error);
+  CHECK_THROWS_AS(cache.read(0, std::vector<ExpertTokens>{{3, 1}}, 1), Error);
+  CHECK_THROWS_AS(CacheSimulation(2, 3, 0), Error);
+}
