@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "error.h"
+#include "runtime/spin_wait.h"
 
 namespace baleen {
 namespace {
@@ -21,26 +22,6 @@ namespace {
 // A waiting thread looks this long before it sleeps: longer than the serial work between two loops of a
 // decode step, short enough that an idle program is not seen in top.
 constexpr auto spin_time = std::chrono::microseconds(50);
-
-void relax() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
-
-// Waits until `value` is no longer `old`.
-void wait_for_change(const std::atomic<std::uint32_t>& value, std::uint32_t old) {
-  const auto end = std::chrono::steady_clock::now() + spin_time;
-  do {
-    for (int i = 0; i < 64; ++i) {
-      if (value.load(std::memory_order_acquire) != old) return;
-      relax();
-    }
-  } while (std::chrono::steady_clock::now() < end);
-  value.wait(old, std::memory_order_acquire);
-}
 
 // The first line of a small kernel file; empty if it cannot be read.
 std::string read_line(const std::string& path) {
@@ -124,7 +105,7 @@ void ThreadPool::run(std::size_t tasks, Call call, const void* context) {
   generation_.notify_all();
   take_tasks(0);
   std::uint32_t inside = inside_.fetch_or(closed, std::memory_order_acq_rel) | closed;
-  for (; inside != closed; inside = inside_.load(std::memory_order_acquire)) wait_for_change(inside_, inside);
+  for (; inside != closed; inside = inside_.load(std::memory_order_acquire)) wait_for_change(inside_, inside, spin_time);
   if (failed_.exchange(false)) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 
@@ -154,7 +135,7 @@ void ThreadPool::take_tasks(std::size_t thread) noexcept {
 void ThreadPool::work(std::size_t thread) {
   std::uint32_t seen = 0;
   for (;;) {
-    wait_for_change(generation_, seen);
+    wait_for_change(generation_, seen, spin_time);
     seen = generation_.load(std::memory_order_acquire);
     if (stop_.load(std::memory_order_acquire)) return;
     if (!enter()) continue;
