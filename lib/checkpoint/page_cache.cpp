@@ -18,6 +18,9 @@ namespace {
 // Residency is remembered in pieces of that size: 1.3 million of them for the largest checkpoints.
 constexpr std::size_t piece = std::size_t{1} << 20;
 constexpr std::size_t pieces_at_once = 256;
+// What is brought in and given up at a time. Measured with two threads on a disk of 2 GB/s: 128 KiB, each
+// read when it was needed, left the processors idle half of the time.
+constexpr std::size_t window = std::size_t{4} << 20;
 // A page fault maps what lies in the page cache around it too, 64 KiB as Linux comes: bytes that were given
 // up come back with their neighbours, and must be given up with them again.
 constexpr std::size_t fault_around = std::size_t{128} << 10;
@@ -104,6 +107,14 @@ StreamedReading::File* StreamedReading::file_of(const std::byte* address) {
   return address < file->bytes.data() + file->bytes.size() ? file : nullptr;
 }
 
+void StreamedReading::soon(std::span<const std::byte> bytes) {
+  bytes = bytes.first(std::min(bytes.size(), 2 * window));
+  File* const file = bytes.empty() ? nullptr : file_of(bytes.data());
+  if (file == nullptr) return;
+  std::call_once(file->looked, [file] { file->look(); });
+  advise(pages_of(bytes), MADV_WILLNEED);
+}
+
 void StreamedReading::will_read(std::span<const std::byte> bytes) {
   File* const file = bytes.empty() ? nullptr : file_of(bytes.data());
   if (file == nullptr) return;
@@ -123,6 +134,27 @@ void StreamedReading::was_read(std::span<const std::byte> bytes) {
   if (file->resident.empty()) return;
   const auto begin = static_cast<std::size_t>(pages.data() - file->bytes.data());
   file->drop(begin, std::min(begin + pages.size(), file->bytes.size()));
+}
+
+StreamedRange::StreamedRange(StreamedReading& reading, std::span<const std::byte> bytes)
+    : reading_(reading), bytes_(bytes) {}
+
+StreamedRange::~StreamedRange() {
+  reading_.was_read(bytes_.subspan(given_up_, there_ - given_up_));
+}
+
+std::span<const std::byte> StreamedRange::ready(std::size_t begin, std::size_t end) {
+  if (end > there_) {
+    const std::size_t next = std::min(bytes_.size(), std::max(end, there_ + window));
+    reading_.soon(bytes_.subspan(next, std::min(window, bytes_.size() - next)));
+    reading_.will_read(bytes_.subspan(there_, next - there_));
+    there_ = next;
+  }
+  if (begin - given_up_ >= window) {
+    reading_.was_read(bytes_.subspan(given_up_, begin - given_up_));
+    given_up_ = begin;
+  }
+  return bytes_.subspan(begin, end - begin);
 }
 
 }  // namespace baleen

@@ -18,6 +18,8 @@ class StreamedReading {
   StreamedReading(std::filesystem::path dir, const Checkpoint&);
   ~StreamedReading();
 
+  // Starts to bring in bytes that will be read soon, without waiting for them.
+  void soon(std::span<const std::byte> bytes);
   // Brings in bytes of a tensor, many pages at a time.
   void will_read(std::span<const std::byte> bytes);
   // Gives them up: they no longer count as this process's memory. What was never announced by will_read stays
@@ -30,6 +32,25 @@ class StreamedReading {
 
   std::filesystem::path dir_;
   std::vector<std::unique_ptr<File>> files_;  // ascending addresses
+};
+
+// Bytes that are read from front to back: some megabytes are there, as many are on their way, and those
+// behind are given up.
+class StreamedRange {
+ public:
+  StreamedRange(StreamedReading&, std::span<const std::byte> bytes);
+  ~StreamedRange();
+  StreamedRange(const StreamedRange&) = delete;
+  StreamedRange& operator=(const StreamedRange&) = delete;
+
+  // Makes bytes [begin, end) ready; what lies before is no longer needed. Neither ever goes back.
+  std::span<const std::byte> ready(std::size_t begin, std::size_t end);
+
+ private:
+  StreamedReading& reading_;
+  std::span<const std::byte> bytes_;
+  std::size_t given_up_ = 0;
+  std::size_t there_ = 0;
 };
 
 }  // namespace baleen

@@ -75,13 +75,10 @@ void check_cancelled(const std::atomic<bool>* cancel) {
 
 std::uint64_t checksum_of(const Tensor& tensor, StreamedReading& reading, const std::atomic<bool>* cancel) {
   Checksum checksum;
-  const std::span<const std::byte> all(tensor.data, tensor.bytes);
-  for (std::size_t at = 0; at < all.size(); at += block_bytes) {
+  StreamedRange range(reading, {tensor.data, tensor.bytes});
+  for (std::size_t at = 0; at < tensor.bytes; at += block_bytes) {
     check_cancelled(cancel);
-    const auto bytes = all.subspan(at, std::min(block_bytes, all.size() - at));
-    reading.will_read(bytes);
-    checksum.add(bytes);
-    reading.was_read(bytes);
+    checksum.add(range.ready(at, std::min<std::size_t>(tensor.bytes, at + block_bytes)));
   }
   return checksum.value();
 }
@@ -221,17 +218,10 @@ std::vector<EncodeError> read_back(const Source& source, const Plan& plan, const
   StreamedReading written_reading(written.dir(), written.model().checkpoint());
   Progress progress(on_bytes);
   std::vector<EncodeError> errors(plan.modules.size());
-  const auto read_row = [&](const kernels::Matrix& m, std::size_t row, StreamedReading& reading,
+  const auto read_row = [&](const kernels::Matrix& m, std::size_t row, StreamedRange& range,
                             std::vector<float>& out) {
-    // The first row of a block fetches the block, the last one gives it up.
-    const std::size_t rows = std::max<std::size_t>(1, block_bytes / std::max<std::size_t>(1, m.row_bytes));
-    const std::size_t first = row / rows * rows;
-    const std::span<const std::byte> block(m.values + first * m.row_bytes,
-                                           std::min(rows, m.rows - first) * m.row_bytes);
-    if (row == first) reading.will_read(block);
-    out.resize(m.cols);
+    range.ready(row * m.row_bytes, (row + 1) * m.row_bytes);
     kernels.widen_row[static_cast<std::size_t>(m.format)](m, row, out.data());
-    if ((first + rows < m.rows ? first + rows : m.rows) == row + 1) reading.was_read(block);
   };
   pool.parallel_for(plan.modules.size(), [&](std::size_t i, std::size_t) {
     const SourceModule& module = source.modules()[i];
@@ -241,12 +231,14 @@ std::vector<EncodeError> read_back(const Source& source, const Plan& plan, const
       const kernels::Matrix& after = result.weight->matrix;
       const CompanionReading source_scales(module, source_reading);
       const CompanionReading written_scales(result, written_reading);
-      std::vector<float> a;
-      std::vector<float> b;
+      StreamedRange source_rows(source_reading, {before.values, before.rows * before.row_bytes});
+      StreamedRange written_rows(written_reading, {after.values, after.rows * after.row_bytes});
+      std::vector<float> a(before.cols);
+      std::vector<float> b(before.cols);
       for (std::size_t row = 0; row < before.rows; ++row) {
         check_cancelled(cancel);
-        read_row(before, row, source_reading, a);
-        read_row(after, row, written_reading, b);
+        read_row(before, row, source_rows, a);
+        read_row(after, row, written_rows, b);
         double error = 0;
         double norm = 0;
         for (std::size_t c = 0; c < before.cols; ++c) {

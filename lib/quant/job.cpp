@@ -81,13 +81,11 @@ class ModuleJob {
 
   void copy() {
     for (std::size_t t = 0; t < writers_.size(); ++t) {
-      const std::span<const std::byte> all(module_.tensors[t]->data, module_.tensors[t]->bytes);
-      for (std::size_t at = 0; at < all.size(); at += block_bytes) {
+      const std::size_t size = module_.tensors[t]->bytes;
+      StreamedRange range(reading_, {module_.tensors[t]->data, size});
+      for (std::size_t at = 0; at < size; at += block_bytes) {
         check_cancelled();
-        const auto bytes = all.subspan(at, std::min(block_bytes, all.size() - at));
-        reading_.will_read(bytes);
-        writers_[t].append(bytes);
-        reading_.was_read(bytes);
+        writers_[t].append(range.ready(at, std::min(size, at + block_bytes)));
       }
     }
   }
@@ -98,13 +96,12 @@ class ModuleJob {
     const kernels::Matrix& m = module_.weight->matrix;
     const auto widen_row = options_.kernels->widen_row[static_cast<std::size_t>(m.format)];
     scratch_.weights.resize(std::min(step, m.rows) * m.cols);
+    StreamedRange range(reading_, {m.values, m.rows * m.row_bytes});
     for (std::size_t row = 0; row < m.rows; row += step) {
       check_cancelled();
       const std::size_t rows = std::min(step, m.rows - row);
-      const std::span<const std::byte> bytes(m.values + row * m.row_bytes, rows * m.row_bytes);
-      reading_.will_read(bytes);
+      range.ready(row * m.row_bytes, (row + rows) * m.row_bytes);
       for (std::size_t r = 0; r < rows; ++r) widen_row(m, row + r, scratch_.weights.data() + r * m.cols);
-      reading_.was_read(bytes);
       use(row, rows, scratch_.weights.data());
     }
   }
@@ -284,12 +281,23 @@ void write_modules(const Source& source, const Plan& plan, Output& output, Threa
   StreamedReading reading(source.dir(), source.model().checkpoint());
   std::vector<Scratch> scratch(pool.size());
   Done done(options.on_progress);
-  pool.parallel_for(plan.modules.size(), [&](std::size_t i, std::size_t thread) {
-    const SourceModule& module = source.modules()[i];
+  std::vector<std::size_t> left;
+  for (std::size_t i = 0; i < plan.modules.size(); ++i) {
     if (!output.result(i))
-      output.finish(
-          i, ModuleJob(module, plan.modules[i], plan.tensors_of(i), output, reading, options, scratch[thread])
-                 .run());
+      left.push_back(i);
+    else
+      done.add(source.modules()[i].bytes());
+  }
+  pool.parallel_for(left.size(), [&](std::size_t at, std::size_t thread) {
+    const std::size_t i = left[at];
+    const SourceModule& module = source.modules()[i];
+    // What this thread is likely to come to next is read while this module is computed.
+    if (at + pool.size() < left.size())
+      for (const Tensor* const tensor : source.modules()[left[at + pool.size()]].tensors)
+        reading.soon({tensor->data, tensor->bytes});
+    output.finish(
+        i, ModuleJob(module, plan.modules[i], plan.tensors_of(i), output, reading, options, scratch[thread])
+               .run());
     done.add(module.bytes());
   });
   output.flush();
