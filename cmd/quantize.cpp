@@ -306,17 +306,7 @@ int quantize(std::vector<std::string> words) {
   parse(definition, std::move(words), {"-h", "--help"});
   if (print_help_or_version(options, definition)) return 0;
   check_combinations(options);
-  int signal = 0;
-  {
-    const SignalFlag flag;
-    try {
-      return work(options);
-    } catch (const Cancelled&) {
-      signal = SignalFlag::signal();
-    }
-  }
-  raise_again(signal);
-  return 1;
+  return run_until_signal([&] { return work(options); });
 }
 
 }  // namespace baleen::cmd

@@ -14,7 +14,6 @@
 #include "cmd/route_stats_report.h"
 #include "cmd/signals.h"
 #include "error.h"
-#include "model/forward.h"
 #include "report/output_file.h"
 #include "routing/bias.h"
 #include "routing/heat_map.h"
@@ -218,17 +217,7 @@ int route_stats(std::vector<std::string> words) {
   if (print_help_or_version(options, definition)) return 0;
   check_combinations(options);
   if (!options.text) return work(options);
-  int signal = 0;
-  {
-    const SignalFlag flag;
-    try {
-      return work(options);
-    } catch (const Cancelled&) {
-      signal = SignalFlag::signal();
-    }
-  }
-  raise_again(signal);
-  return 1;
+  return run_until_signal([&] { return work(options); });
 }
 
 }  // namespace baleen::cmd

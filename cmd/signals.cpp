@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <csignal>
 
+#include "model/forward.h"
+
 namespace baleen::cmd {
 namespace {
 
@@ -79,6 +81,20 @@ const std::atomic<bool>* SignalFlag::cancel() {
 
 int SignalFlag::signal() {
   return signal_that_came;
+}
+
+int run_until_signal(const std::function<int()>& work) {
+  int signal = 0;
+  {
+    const SignalFlag flag;
+    try {
+      return work();
+    } catch (const Cancelled&) {
+      signal = SignalFlag::signal();
+    }
+  }
+  raise_again(signal);
+  return 1;
 }
 
 TerminalGuard::TerminalGuard(int fd, std::string_view farewell) {

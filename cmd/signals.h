@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <string_view>
 
 namespace baleen::cmd {
@@ -18,6 +19,10 @@ class SignalFlag {
   static const std::atomic<bool>* cancel();
   static int signal();  // that came; 0: none
 };
+
+// Runs `work` while a SignalFlag lives. Where that was Cancelled the process ends as the signal would have
+// ended it.
+int run_until_signal(const std::function<int()>& work);
 
 // While it lives, a signal that ends the process gives the terminal its present modes back before that, and
 // writes `farewell` to it: for those who change the modes. `farewell` must outlive it.

@@ -54,21 +54,6 @@ std::uint64_t checksum_of(std::string_view bytes) {
   return Checksum().add(std::as_bytes(std::span(bytes))).value();
 }
 
-class Progress {
- public:
-  explicit Progress(const OnBytes& on_bytes) : on_bytes_(on_bytes) {}
-  void add(std::uint64_t bytes) {
-    const std::lock_guard lock(mutex_);
-    done_ += bytes;
-    if (on_bytes_) on_bytes_(done_);
-  }
-
- private:
-  const OnBytes& on_bytes_;
-  std::mutex mutex_;
-  std::uint64_t done_ = 0;
-};
-
 void check_cancelled(const std::atomic<bool>* cancel) {
   if (cancel && cancel->load(std::memory_order_relaxed)) throw Cancelled();
 }
@@ -182,7 +167,7 @@ CheckResult check_folder(const fs::path& dir, const kernels::Kernels& kernels, T
   check_side_files(dir, manifest, result.problems);
   const Checkpoint& checkpoint = source.model().checkpoint();
   StreamedReading reading(dir, checkpoint);
-  Progress progress(on_bytes);
+  BytesDone done(on_bytes);
   std::vector<std::string> by_module(source.modules().size());
   pool.parallel_for(source.modules().size(), [&](std::size_t i, std::size_t) {
     const SourceModule& module = source.modules()[i];
@@ -196,7 +181,7 @@ CheckResult check_folder(const fs::path& dir, const kernels::Kernels& kernels, T
         by_module[i] += place(*tensor) + ": its checksum is another one than when it was written\n";
     }
     if (module.is_quantized()) by_module[i] += bad_scale(module, kernels);
-    progress.add(module.bytes());
+    done.add(module.bytes());
   });
   for (std::string& text : by_module) {
     if (!text.empty() && text.back() == '\n') text.pop_back();
@@ -216,7 +201,7 @@ std::vector<EncodeError> read_back(const Source& source, const Plan& plan, const
   for (const SourceModule& module : written.modules()) by_name[module.name] = &module;
   StreamedReading source_reading(source.dir(), source.model().checkpoint());
   StreamedReading written_reading(written.dir(), written.model().checkpoint());
-  Progress progress(on_bytes);
+  BytesDone done(on_bytes);
   std::vector<EncodeError> errors(plan.modules.size());
   const auto read_row = [&](const kernels::Matrix& m, std::size_t row, StreamedRange& range,
                             std::vector<float>& out) {
@@ -250,7 +235,7 @@ std::vector<EncodeError> read_back(const Source& source, const Plan& plan, const
         errors[i].norm += norm;
       }
     }
-    progress.add(module.bytes());
+    done.add(module.bytes());
   });
   return errors;
 }

@@ -5,12 +5,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "quant/bytes_done.h"
 #include "quant/encode.h"
 #include "quant/output.h"
 #include "quant/plan.h"
@@ -18,9 +18,6 @@
 #include "runtime/thread_pool.h"
 
 namespace baleen {
-
-// What long reading tells of itself: bytes done, one call at a time.
-using OnBytes = std::function<void(std::uint64_t bytes)>;
 
 // About how many bytes complete_folder will write. Throws Error for a file of the source that cannot be read.
 std::uint64_t bytes_beside(const Source&, const Plan&);

@@ -176,22 +176,6 @@ class ModuleJob {
   ModuleResult result_;
 };
 
-// Adds up what is done, one call of the callback at a time.
-class Done {
- public:
-  explicit Done(const OnBytes& on_progress) : on_progress_(on_progress) {}
-  void add(std::uint64_t bytes) {
-    const std::lock_guard lock(mutex_);
-    bytes_ += bytes;
-    if (on_progress_) on_progress_(bytes_);
-  }
-
- private:
-  const OnBytes& on_progress_;
-  std::mutex mutex_;
-  std::uint64_t bytes_ = 0;
-};
-
 // Layer after layer; what is encoded is read where it was written.
 class CalibratedJob {
  public:
@@ -267,7 +251,7 @@ class CalibratedJob {
   Calibration& calibration_;
   StreamedReading reading_;
   std::vector<Scratch> scratch_;
-  Done done_;
+  BytesDone done_;
   std::unordered_map<std::string_view, std::size_t> number_;
   std::vector<MappedFile> written_;
   std::mutex mutex_;
@@ -280,7 +264,7 @@ void write_modules(const Source& source, const Plan& plan, Output& output, Threa
                    const JobOptions& options) {
   StreamedReading reading(source.dir(), source.model().checkpoint());
   std::vector<Scratch> scratch(pool.size());
-  Done done(options.on_progress);
+  BytesDone done(options.on_progress);
   std::vector<std::size_t> left;
   for (std::size_t i = 0; i < plan.modules.size(); ++i) {
     if (!output.result(i))

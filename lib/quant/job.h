@@ -6,9 +6,9 @@
 #include <span>
 
 #include "kernels/kernels.h"
+#include "quant/bytes_done.h"
 #include "quant/calibration.h"
 #include "quant/encode.h"
-#include "quant/folder.h"
 #include "quant/output.h"
 #include "quant/plan.h"
 #include "quant/source.h"

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <mutex>
 
 #include "checkpoint/page_cache.h"
 #include "error.h"
@@ -30,8 +29,7 @@ std::vector<EncodeError> sample_errors(const Source& source, std::span<const std
   const double share = std::min(1.0, sample_bytes / std::max(1.0, all_bytes));
   StreamedReading reading(source.dir(), source.model().checkpoint());
   std::vector<EncodeError> errors(modules.size());
-  std::mutex mutex;
-  std::uint64_t done = 0;
+  BytesDone done(options.on_progress);
   pool.parallel_for(modules.size(), [&](std::size_t i, std::size_t) {
     if (targets[i]) {
       const Target& target = *targets[i];
@@ -73,9 +71,7 @@ std::vector<EncodeError> sample_errors(const Source& source, std::span<const std
       errors[i].error *= scale;
       errors[i].norm *= scale;
     }
-    const std::lock_guard lock(mutex);
-    done += modules[i].bytes();
-    if (options.on_progress) options.on_progress(done);
+    done.add(modules[i].bytes());
   });
   return errors;
 }

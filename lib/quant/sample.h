@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "quant/bytes_done.h"
 #include "quant/encode.h"
-#include "quant/folder.h"
 #include "quant/source.h"
 #include "quant/target.h"
 #include "runtime/thread_pool.h"
