@@ -201,19 +201,16 @@ std::string quantize_json(const QuantizeReport& r) {
 std::string kept_by_group(const Source& source, const Plan& plan) {
   std::string names;
   std::size_t count = 0;
-  bool experts = false;
   for (std::size_t i = 0; i < plan.modules.size(); ++i) {
     if (plan.modules[i].decision.kept != Kept::by_group) continue;
     const SourceModule& module = source.modules()[i];
-    experts = experts || module.part == "routed experts";
     if (count++ < named_modules)
       names += "\n  " + module.name + ", rows of " + std::to_string(module.weight->matrix.cols);
   }
   if (count == 0) return "";
   if (count > named_modules) names += "\n  and " + std::to_string(count - named_modules) + " more";
   return std::to_string(count) + (count == 1 ? " matrix stays" : " matrices stay") +
-         " as stored, the group does not divide the rows:" + names +
-         (experts ? "\nwhere experts are among them transformers and vLLM want all of a layer's alike" : "");
+         " as stored, the group does not divide the rows:" + names;
 }
 
 std::string check_text(const std::string& dir, const CheckResult& r) {

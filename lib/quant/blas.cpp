@@ -53,13 +53,11 @@ Blas::Blas() {
   set_threads(1);
   // Debian's serial build has no locks round its buffers: two threads in it at once get wrong numbers.
   alone_ = parallel() == 0;
-  calls_ = new Calls(calls);
+  calls_ = std::make_unique<const Calls>(calls);
 }
 
-Blas::~Blas() {
-  delete calls_;
-  // The library stays: its idle threads may be in its code.
-}
+// The library stays: its idle threads may be in its code.
+Blas::~Blas() = default;
 
 template <typename Call>
 auto Blas::guarded(const Call& call) const {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <mutex>
 
 namespace baleen {
@@ -34,7 +35,7 @@ class Blas {
   auto guarded(const Call& call) const;
 
   void* library_ = nullptr;
-  Calls* calls_ = nullptr;
+  std::unique_ptr<const Calls> calls_;
   bool alone_ = false;  // the library was built for programs of one thread
   mutable std::mutex mutex_;
 };

@@ -205,6 +205,8 @@ void RouteReader::read_line(std::string_view text) {
 void RouteReader::line(std::string_view text, const std::string& name, std::uint64_t number) {
   try {
     read_line(text);
+  } catch (const UsageError&) {
+    throw;  // about what was asked for, not about the line
   } catch (const Error& error) {
     problem(name + ": line " + std::to_string(number) + ": " + error.what());
   }
