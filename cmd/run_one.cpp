@@ -195,23 +195,24 @@ Job make_job(const RunSetup& setup, const Prompt& prompt) {
 
 int run_one(const RunSetup& setup) {
   const RunOptions& options = setup.options;
-  std::optional<NewFile> file;
-  if (options.output) file.emplace(*options.output, options.force);
   const Prompt prompt = make_prompt(options, setup.maker);
-  check_prompt(prompt.ids, setup.model.config().vocab_size, setup.context);
-  const Job job = make_job(setup, prompt);
-  ThreadPool pool(options.threads.value_or(default_thread_count()));
-  check_kv_fits(job);
-  warn_of_memory(setup, tokens_needed(job));
-  if (options.verbose) {
-    setup.describe(pool, describe_cache(setup, tokens_needed(job)),
-                   prompt.template_file.empty() ? "" : "template  " + prompt.template_file + "\n");
-  }
-  std::optional<SavedPrompt> saved = open_saved_prompt(job);
-  round_head_if_asked(options, setup.model, pool, setup.kernels);
+  std::optional<NewFile> file;
+  std::optional<SavedPrompt> saved;
   int signal = 0;
   {
-    const SignalFlag flag;
+    const SignalFlag flag;  // before there is a file that a signal would leave behind
+    if (options.output) file.emplace(*options.output, options.force);
+    check_prompt(prompt.ids, setup.model.config().vocab_size, setup.context);
+    const Job job = make_job(setup, prompt);
+    ThreadPool pool(options.threads.value_or(default_thread_count()));
+    check_kv_fits(job);
+    warn_of_memory(setup, tokens_needed(job));
+    if (options.verbose) {
+      setup.describe(pool, describe_cache(setup, tokens_needed(job)),
+                     prompt.template_file.empty() ? "" : "template  " + prompt.template_file + "\n");
+    }
+    saved = open_saved_prompt(job);
+    round_head_if_asked(options, setup.model, pool, setup.kernels);
     Scheduler scheduler(
         setup.model, pool,
         {.kv_format = options.kv_format, .kernels = &setup.kernels, .cancel = SignalFlag::cancel()});
