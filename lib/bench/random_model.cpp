@@ -390,7 +390,7 @@ Model random_model(const ModelShape& shape, std::uint64_t seed, ThreadPool& pool
   std::vector<Checkpoint::MemoryTensor> tensors;
   std::uint64_t begin = 0;
   const auto add = [&](Stored stored) {
-    if (cancel && cancel->load(std::memory_order_relaxed)) throw Cancelled();
+    check_cancelled(cancel);
     const std::uint64_t end = begin + padded_bytes(stored);
     pool.parallel_for((end - begin + piece - 1) / piece, [&](std::size_t i, std::size_t) {
       write_noise(data, begin + i * piece, std::min(end, begin + (i + 1) * piece), stored.pattern, seed);

@@ -90,7 +90,7 @@ void touch_weights(const Model& model, ThreadPool& pool, const std::atomic<bool>
   const auto tensors = model.checkpoint().tensors();
   std::atomic<unsigned> sum{0};
   pool.parallel_for(tensors.size(), [&](std::size_t i, std::size_t) {
-    if (cancel && cancel->load(std::memory_order_relaxed)) throw Cancelled();
+    check_cancelled(cancel);
     unsigned bytes = 0;
     for (std::size_t at = 0; at < tensors[i].bytes; at += page)
       bytes += static_cast<unsigned>(tensors[i].data[at]);

@@ -55,6 +55,10 @@ bool path_exists(const std::filesystem::path& path) {
   return type != std::filesystem::file_type::not_found;
 }
 
+std::filesystem::path folder_of(const std::filesystem::path& path) {
+  return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+}
+
 std::string read_small_file(const std::filesystem::path& path, std::size_t max_bytes) {
   const OpenFile file = open_regular_file(path);
   if (file.size > max_bytes)

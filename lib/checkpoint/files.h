@@ -35,6 +35,9 @@ OpenFile open_regular_file(const std::filesystem::path& path);
 // something: opening it tells what is wrong.
 bool path_exists(const std::filesystem::path& path);
 
+// The folder that `path` lies in: "." for a bare name.
+std::filesystem::path folder_of(const std::filesystem::path& path);
+
 // The bytes of a file of at most `max_bytes`; a larger one is refused before it is read.
 std::string read_small_file(const std::filesystem::path& path, std::size_t max_bytes);
 

@@ -30,12 +30,6 @@ std::uint64_t element_count(const Shape& shape) {
   return count;
 }
 
-// How kernels read a float type; only asked for f32, f16 and bf16.
-Format float_format(DType dtype) {
-  if (dtype == DType::f16) return Format::f16;
-  return dtype == DType::bf16 ? Format::bf16 : Format::f32;
-}
-
 template <typename T>
 T load(const std::byte* bytes, std::size_t i) {  // files align nothing
   T value;
@@ -305,6 +299,11 @@ void ModuleReader::check_weight_shape() {
 }
 
 }  // namespace
+
+Format float_format(DType dtype) {
+  if (dtype == DType::f16) return Format::f16;
+  return dtype == DType::bf16 ? Format::bf16 : Format::f32;
+}
 
 std::optional<Weight> find_weight(const Checkpoint& checkpoint, const Quantization& quantization,
                                   std::string_view module, std::size_t rows, std::size_t cols,

@@ -34,6 +34,9 @@ class Quantization {
 // changes results, ...
 Quantization parse_quantization(std::string_view config_json, std::string_view file);
 
+// How kernels read a float type; only asked for f32, f16 and bf16.
+kernels::Format float_format(DType);
+
 struct Weight {
   kernels::Matrix matrix;
   std::uint64_t bytes = 0;  // stored, with scales, zero points and indices

@@ -153,7 +153,7 @@ void Forward::run(std::span<const TokenInput> tokens, const OnLogits& on_logits,
   pass.cos = cos;
   pass.sin = sin;
   for (std::size_t l = 0; l < s.model.layers().size(); ++l) {
-    if (s.cancel && s.cancel->load(std::memory_order_relaxed)) throw Cancelled();
+    check_cancelled(s.cancel);
     if (observer && observer->hidden) observer->hidden(l, {residual, pass.count() * config.hidden_size});
     s.decoder_layer(pass, l, residual);
   }

@@ -47,6 +47,11 @@ class Cancelled : public std::exception {
   const char* what() const noexcept override { return "cancelled"; }
 };
 
+// Throws Cancelled if there is a flag and it is set.
+inline void check_cancelled(const std::atomic<bool>* cancel) {
+  if (cancel && cancel->load(std::memory_order_relaxed)) throw Cancelled();
+}
+
 class Forward {
  public:
   // `cancel`, if given, is looked at before every layer.

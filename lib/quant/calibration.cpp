@@ -195,17 +195,13 @@ struct Calibration::State {
     make(attended, widths.attended);
   }
 
-  void check_cancelled() const {
-    if (options.cancel && options.cancel->load(std::memory_order_relaxed)) throw Cancelled();
-  }
-
   // Calls body(first token, tokens, their residual rows) for one chunk of tokens after the other. The rows
   // are read before if there are any yet.
   template <typename Body>
   void for_chunks(bool read, const Body& body) {
     std::vector<float> rows(std::min(chunk, ids.size()) * config.hidden_size);
     for (std::size_t begin = 0; begin < ids.size(); begin += chunk) {
-      check_cancelled();
+      check_cancelled(options.cancel);
       const std::size_t count = std::min(chunk, ids.size() - begin);
       if (read) residual->read(begin, count, rows.data());
       body(begin, count, rows.data());
@@ -319,7 +315,7 @@ struct Calibration::State {
     lane.squares.assign(cols, 0);
     if (options.blas) lane.hessian.assign(cols * cols, 0);
     for (std::size_t begin = 0; begin < site.tokens; begin += tile) {
-      check_cancelled();
+      check_cancelled(options.cancel);
       const std::size_t count = std::min(tile, site.tokens - begin);
       const float* x = inputs(site, begin, count, lane, index);
       for (std::size_t t = 0; t < count; ++t)

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <vector>
 
+#include "checkpoint/quantized.h"
+
 namespace baleen {
 namespace {
 
@@ -58,9 +60,7 @@ EncodeError encode(const EncodeArgs& a) {
   const std::size_t scale_row = parts[1].bytes;
 
   kernels::EncodeArgs args;
-  args.plain = a.plain == DType::f16    ? kernels::Format::f16
-               : a.plain == DType::bf16 ? kernels::Format::bf16
-                                        : kernels::Format::f32;
+  args.plain = float_format(a.plain);
   args.search = a.rule == ScaleRule::mse;
   args.x_stride = a.cols;
   args.value_stride = stored.row_bytes;

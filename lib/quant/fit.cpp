@@ -21,7 +21,6 @@ struct Group {
   std::vector<std::size_t> modules;
   std::array<std::uint64_t, formats> bytes{};
   std::array<double, formats> error{};
-  double load = 1;
   bool quantized_before = false;  // it cannot stay as it is: then it would be widened
 };
 
@@ -43,6 +42,8 @@ class Fitting {
     decisions_ = choose(source, base);
     gather();
     measure(pool);
+    other_bytes_ = make_plan(source_, decisions_, options_.shard_size).tensor_bytes;
+    for (const Group& group : groups_) other_bytes_ -= group.bytes[1];  // as decisions_ have it
   }
 
   // Choices are by the sizes of tensors; what headers take is known once they are laid out.
@@ -105,15 +106,12 @@ class Fitting {
 
   std::vector<Decision> allocate_within(std::uint64_t size) const {
     std::vector<Unit> units;
-    std::uint64_t chosen_bytes = 0;  // of what is chosen here, as decisions_ have it
     for (const Group& group : groups_) {
       Unit& unit = units.emplace_back();
       for (std::size_t f = 0; f < (group.quantized_before ? targets_.size() : formats); ++f)
         unit.options.push_back({group.bytes[f], group.error[f]});
-      chosen_bytes += group.bytes[1];
     }
-    const std::uint64_t all = make_plan(source_, decisions_, options_.shard_size).tensor_bytes;
-    const Allocation allocation = allocate(units, all - chosen_bytes, size);
+    const Allocation allocation = allocate(units, other_bytes_, size);
     std::vector<Decision> decisions = decisions_;
     for (std::size_t g = 0; g < groups_.size(); ++g) {
       const std::size_t format = allocation.choices[g];
@@ -129,6 +127,7 @@ class Fitting {
   std::array<Target, 2> targets_;
   std::vector<Decision> decisions_;
   std::vector<Group> groups_;
+  std::uint64_t other_bytes_ = 0;  // of all tensors that nothing is chosen for
 };
 
 }  // namespace

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <mutex>
 #include <unordered_map>
 
 #include "checkpoint/checksum.h"
@@ -52,10 +51,6 @@ std::vector<std::string> side_files(const fs::path& dir) {
 
 std::uint64_t checksum_of(std::string_view bytes) {
   return Checksum().add(std::as_bytes(std::span(bytes))).value();
-}
-
-void check_cancelled(const std::atomic<bool>* cancel) {
-  if (cancel && cancel->load(std::memory_order_relaxed)) throw Cancelled();
 }
 
 std::uint64_t checksum_of(const Tensor& tensor, StreamedReading& reading, const std::atomic<bool>* cancel) {

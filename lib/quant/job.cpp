@@ -75,16 +75,12 @@ class ModuleJob {
   }
 
  private:
-  void check_cancelled() const {
-    if (options_.cancel && options_.cancel->load(std::memory_order_relaxed)) throw Cancelled();
-  }
-
   void copy() {
     for (std::size_t t = 0; t < writers_.size(); ++t) {
       const std::size_t size = module_.tensors[t]->bytes;
       StreamedRange range(reading_, {module_.tensors[t]->data, size});
       for (std::size_t at = 0; at < size; at += block_bytes) {
-        check_cancelled();
+        check_cancelled(options_.cancel);
         writers_[t].append(range.ready(at, std::min(size, at + block_bytes)));
       }
     }
@@ -98,7 +94,7 @@ class ModuleJob {
     scratch_.weights.resize(std::min(step, m.rows) * m.cols);
     StreamedRange range(reading_, {m.values, m.rows * m.row_bytes});
     for (std::size_t row = 0; row < m.rows; row += step) {
-      check_cancelled();
+      check_cancelled(options_.cancel);
       const std::size_t rows = std::min(step, m.rows - row);
       range.ready(row * m.row_bytes, (row + rows) * m.row_bytes);
       for (std::size_t r = 0; r < rows; ++r) widen_row(m, row + r, scratch_.weights.data() + r * m.cols);
@@ -208,15 +204,14 @@ class CalibratedJob {
       const auto found = number_.find(module.name);
       if (found == number_.end() || plan_.modules[found->second].work != Work::encode) continue;
       const std::size_t i = found->second;
-      const bool resumed = output_.result(i).has_value();
-      if (!resumed) {
+      if (!output_.result(i)) {
         if (!guidance) guidance = Guidance{blas_, calibration_.guide(site, lane)};
         output_.finish(i, ModuleJob(source_.modules()[i], plan_.modules[i], plan_.tensors_of(i), output_,
                                     reading_, options_, scratch_[lane], *guidance)
                               .run());
+        count(guidance->guide);
       }
       calibration_.replace(site, module.role, written_matrix(i));
-      count(resumed, guidance);
       done_.add(source_.modules()[i].bytes());
     }
   }
@@ -231,15 +226,13 @@ class CalibratedJob {
     return stored_matrix(*plan_.modules[i].decision.target, m.rows, m.cols, module.plain, bytes(0), bytes(1));
   }
 
-  void count(bool resumed, const std::optional<Guidance>& guidance) {
+  void count(const Guide& guide) {
     const std::lock_guard lock(mutex_);
-    if (resumed) {
-      ++result_.resumed;
-    } else if (guidance->guide.importance.empty()) {
+    if (guide.importance.empty()) {
       ++result_.unguided;
     } else {
       ++result_.guided;
-      result_.most_damping = std::max(result_.most_damping, guidance->guide.damping);
+      result_.most_damping = std::max(result_.most_damping, guide.damping);
     }
   }
 

@@ -32,7 +32,6 @@ void write_modules(const Source&, const Plan&, Output&, ThreadPool&, const JobOp
 struct CalibrationResult {
   std::size_t guided = 0;    // modules that were encoded by what they read
   std::size_t unguided = 0;  // that too few tokens reached
-  std::size_t resumed = 0;   // that were written before
   double most_damping = 0;   // that a Hessian took, as a share of its mean diagonal
 };
 

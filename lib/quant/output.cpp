@@ -27,10 +27,6 @@ constexpr std::chrono::seconds flush_time{2};
 // What a tensor's bytes are gathered to before they are written.
 constexpr std::size_t write_bytes = std::size_t{1} << 20;
 
-fs::path parent_of(const fs::path& path) {
-  return path.has_parent_path() ? path.parent_path() : fs::path(".");
-}
-
 fs::path partial_of(fs::path out) {
   return out += ".partial";
 }
@@ -67,7 +63,7 @@ void check_apart(const fs::path& out, const fs::path& source) {
   if (fs::equivalent(out, source, error))
     throw UsageError(out.string() + ": this is the model to be quantized, expected another folder");
   const fs::path inside = fs::canonical(source, error);
-  for (fs::path folder = fs::canonical(parent_of(out), error); !error; folder = folder.parent_path()) {
+  for (fs::path folder = fs::canonical(folder_of(out), error); !error; folder = folder.parent_path()) {
     if (folder == inside)
       throw UsageError(out.string() + ": lies in the model to be quantized, expected a folder beside it");
     if (folder == folder.parent_path()) break;
@@ -84,7 +80,7 @@ void check_target(const fs::path& out, bool force) {
   if (!fs::is_directory(out, error)) throw Error(out.string() + ": exists and is no folder");
   struct stat status {};
   struct stat parent {};
-  if (::stat(out.c_str(), &status) == 0 && ::stat(parent_of(out).c_str(), &parent) == 0 &&
+  if (::stat(out.c_str(), &status) == 0 && ::stat(folder_of(out).c_str(), &parent) == 0 &&
       status.st_dev != parent.st_dev)
     throw Error(out.string() + ": another disk begins there, expected a folder in it");
   if (fs::is_empty(out, error)) return;
@@ -317,7 +313,7 @@ void Output::check_space() const {
     if (::stat((partial_ / shard.name).c_str(), &status) == 0)
       there += std::min<std::uint64_t>(static_cast<std::uint64_t>(status.st_blocks) * 512, shard.bytes);
   }
-  const fs::path parent = parent_of(out_);
+  const fs::path parent = folder_of(out_);
   struct statvfs space {};
   if (::statvfs(parent.c_str(), &space) != 0) throw_system_error(parent, "", errno);
   const std::uint64_t needed = plan_.file_bytes + options_.beside - there;
@@ -410,7 +406,7 @@ void Output::commit() {
   journal_.reset();
   // Left behind by a kill at this moment it does no harm.
   if (::unlink((out_ / journal_name).c_str()) != 0) throw_system_error(out_ / journal_name, "", errno);
-  sync_folder(parent_of(out_));
+  sync_folder(folder_of(out_));
 }
 
 TensorWriter::TensorWriter(const Output& output, const PlannedTensor& tensor)

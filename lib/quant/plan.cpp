@@ -35,7 +35,10 @@ std::vector<PlannedTensor> result_tensors(const SourceModule& module, const Plan
 }
 
 Work work_for(const SourceModule& module, const Decision& decision) {
-  if (decision.target) return stored_target(module) == decision.target ? Work::copy : Work::encode;
+  if (decision.target) {
+    const std::optional<Target> stored = stored_target(module);
+    return stored && same_format(*stored, *decision.target) ? Work::copy : Work::encode;
+  }
   return module.is_quantized() ? Work::widen : Work::copy;
 }
 

@@ -45,7 +45,7 @@ std::vector<EncodeError> sample_errors(const Source& source, std::span<const std
       const CompanionReading companions(modules[i], reading);
       std::size_t sampled = 0;
       for (std::size_t b = 0; b < wanted; ++b) {
-        if (options.cancel && options.cancel->load(std::memory_order_relaxed)) throw Cancelled();
+        check_cancelled(options.cancel);
         const std::size_t row = b * blocks / wanted * block;
         const std::size_t rows = std::min(block, m.rows - row);
         const std::span<const std::byte> bytes(m.values + row * m.row_bytes, rows * m.row_bytes);

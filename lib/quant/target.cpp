@@ -1,5 +1,7 @@
 #include "quant/target.h"
 
+#include "checkpoint/quantized.h"
+
 namespace baleen {
 namespace {
 
@@ -27,11 +29,6 @@ std::size_t row_bytes(Encoding encoding, std::size_t cols) {
     default:
       return ceil_div(cols * bits(encoding), 32) * sizeof(std::int32_t);
   }
-}
-
-Format float_format(DType dtype) {
-  if (dtype == DType::f16) return Format::f16;
-  return dtype == DType::bf16 ? Format::bf16 : Format::f32;
 }
 
 }  // namespace

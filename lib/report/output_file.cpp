@@ -63,10 +63,6 @@ void flush_folder(const fs::path& folder, const fs::path& path) {
   if (directory.get() >= 0) flush(directory.get(), path);
 }
 
-fs::path folder_of(const fs::path& path) {
-  return path.has_parent_path() ? path.parent_path() : fs::path(".");
-}
-
 // Creates ".NAME.NUMBER.tmp" beside the target, with the mode that any new file gets.
 FileDescriptor create_beside(const fs::path& target, fs::path& temporary) {
   const std::string stem = "." + target.filename().string().substr(0, 200) + "." + std::to_string(::getpid());
