@@ -1,11 +1,13 @@
 #include "bench/random_model.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstring>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
 
 #include "bench/huge_memory.h"
@@ -13,13 +15,13 @@
 #include "error.h"
 #include "model/architecture.h"
 #include "model/forward.h"
+#include "quant/config_groups.h"
+#include "quant/target.h"
 #include "report/units.h"
 
 namespace baleen {
 namespace {
 
-constexpr std::size_t group_size = 32;
-constexpr std::size_t fp8_block = 128;
 constexpr std::size_t alignment = 64;
 // What layers add to the residual stream is small beside the embedding: averages over the same tokens before
 // would make tokens alike and send them to the same experts.
@@ -93,6 +95,18 @@ struct Stored {
   }
 };
 
+// None for bf16.
+std::optional<Target> target_of(WeightFormat format) {
+  switch (format) {
+    case WeightFormat::fp8: return Target{Encoding::fp8};
+    case WeightFormat::int8: return Target{Encoding::int8};
+    case WeightFormat::int4: return Target{Encoding::int4};
+    case WeightFormat::mxfp4: return Target{Encoding::mxfp4};
+    case WeightFormat::bf16: break;
+  }
+  return {};
+}
+
 // The tensors that make up one matrix in a format.
 class MatrixTensors {
  public:
@@ -105,21 +119,17 @@ class MatrixTensors {
   // Products of normed activations have `gain` times unit size.
   std::vector<Stored> in(WeightFormat format, double gain) const {
     const double rms = gain * unit_rms();
-    const bool groups_fit = cols_ % group_size == 0;
-    switch (format) {
-      case WeightFormat::fp8:
-        return fp8(rms);
-      case WeightFormat::int8:
-        if (groups_fit) return packed(8, odd_int8, rms / int8_rms);
-        break;
-      case WeightFormat::int4:
-        if (groups_fit) return packed(4, odd_int4, rms / int4_rms);
-        break;
-      case WeightFormat::mxfp4:
-        if (groups_fit) return mxfp4(rms / e2m1_rms);
-        break;
-      case WeightFormat::bf16:
-        break;
+    const std::optional<Target> target = target_of(format);
+    if (!target || !fits(*target, cols_)) return plain(rms);
+    switch (target->encoding) {
+      case Encoding::fp8:
+        return coded(*target, small_fp8, constant_f32(rms / small_fp8_rms));
+      case Encoding::int8:
+        return coded(*target, odd_int8, constant_bf16(rms / int8_rms));
+      case Encoding::int4:
+        return coded(*target, odd_int4, constant_bf16(rms / int4_rms));
+      case Encoding::mxfp4:
+        return coded(*target, any_e2m1, constant_e8m0(rms / e2m1_rms));
     }
     return plain(rms);
   }
@@ -131,24 +141,16 @@ class MatrixTensors {
   double unit_rms() const { return 1 / std::sqrt(static_cast<double>(cols_)); }
 
  private:
-  std::vector<Stored> fp8(double rms) const {
-    const Shape blocks{{ceil_div(rows_, fp8_block), ceil_div(cols_, fp8_block)}, 2};
-    return {{name_, DType::f8_e4m3, {{rows_, cols_}, 2}, small_fp8},
-            {name_ + "_scale_inv", DType::f32, blocks, constant_f32(rms / small_fp8_rms)}};
-  }
-
-  std::vector<Stored> packed(std::size_t bits, const Pattern& integers, double scale) const {
-    const std::vector<std::int64_t> size = {static_cast<std::int64_t>(rows_),
-                                            static_cast<std::int64_t>(cols_)};
-    return {{module_ + ".weight_packed", DType::i32, {{rows_, ceil_div(cols_ * bits, 32)}, 2}, integers},
-            {module_ + ".weight_scale", DType::bf16, {{rows_, cols_ / group_size}, 2}, constant_bf16(scale)},
-            {module_ + ".weight_shape", DType::i64, {{2}, 1}, {}, size}};
-  }
-
-  std::vector<Stored> mxfp4(double scale) const {
-    const Shape groups{{rows_, cols_ / group_size}, 2};
-    return {{module_ + ".weight_packed", DType::u8, {{rows_, cols_ / 2}, 2}, any_e2m1},
-            {module_ + ".weight_scale", DType::u8, groups, constant_e8m0(scale)}};
+  // The target's tensors, with these patterns for values and scales, and the size where there is one.
+  std::vector<Stored> coded(const Target& target, const Pattern& values, const Pattern& scales) const {
+    std::vector<Stored> tensors;
+    for (const StoredPart& part : stored_parts(target, rows_, cols_, DType::bf16))
+      tensors.push_back({module_ + std::string(part.suffix), part.dtype, part.shape, {}});
+    tensors[0].pattern = values;
+    tensors[1].pattern = scales;
+    if (tensors.size() > 2)
+      tensors[2].numbers = {static_cast<std::int64_t>(rows_), static_cast<std::int64_t>(cols_)};
+    return tensors;
   }
 
   std::string name_;
@@ -226,25 +228,6 @@ std::uint64_t part_bytes(const ModelShape& shape, std::size_t layer) {
   return bytes;
 }
 
-nlohmann::json quantization_config(WeightFormat format) {
-  using Json = nlohmann::json;
-  if (format == WeightFormat::fp8)
-    return Json{{"quant_method", "fp8"},
-                {"fmt", "e4m3"},
-                {"activation_scheme", "dynamic"},
-                {"weight_block_size", Json::array({fp8_block, fp8_block})}};
-  const bool is_mxfp4 = format == WeightFormat::mxfp4;
-  const Json weights{{"num_bits", format == WeightFormat::int8 ? 8 : 4},
-                     {"type", is_mxfp4 ? "float" : "int"},
-                     {"symmetric", true},
-                     {"strategy", "group"},
-                     {"group_size", group_size},
-                     {"dynamic", false}};
-  return Json{{"quant_method", "compressed-tensors"},
-              {"format", is_mxfp4 ? "mxfp4-pack-quantized" : "pack-quantized"},
-              {"config_groups", {{"group_0", {{"targets", Json::array({"Linear"})}, {"weights", weights}}}}}};
-}
-
 // Steele, Lea and Flood's SplitMix64: the random number with number n.
 std::uint64_t split_mix(std::uint64_t n) {
   std::uint64_t z = n * 0x9e37'79b9'7f4a'7c15;
@@ -311,7 +294,7 @@ LayerKind* next_kind(std::vector<LayerKind>& kinds, std::uint64_t room) {
 ModelShape parse_shape(std::string_view config_json, const std::string& name, WeightFormat format) {
   nlohmann::json document = parse_json_object(config_json, name);
   document.erase("quantization_config");
-  if (format != WeightFormat::bf16) document["quantization_config"] = quantization_config(format);
+  if (format != WeightFormat::bf16) document["quantization_config"] = quantization_config(std::array{ModuleFormat{"model.layers.0.mlp.gate_proj", target_of(format)}});
   const std::string json = document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   return {.name = name,
           .config = parse_config(json, name),

@@ -2,7 +2,7 @@
 quantize() { baleen quantize "$@"; }
 before() { ls -R | sort >../before; }
 unchanged() { ls -R | sort | cmp - ../before && echo 'nothing was written'; }
-mkdir work && cd work
+mkdir here && cd here
 make_model deepseek_v3-moonlight model
 before
 try quantize
