@@ -4,7 +4,7 @@
 #include <array>
 #include <vector>
 
-#include "bench/huge_memory.h"
+#include "runtime/huge_memory.h"
 #include "clock.h"
 
 namespace baleen {

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "bench/huge_memory.h"
+#include "runtime/huge_memory.h"
 #include "bench/statistics.h"
 #include "kernels/kernels.h"
 #include "runtime/thread_pool.h"

@@ -10,7 +10,7 @@
 #include <optional>
 #include <utility>
 
-#include "bench/huge_memory.h"
+#include "runtime/huge_memory.h"
 #include "checkpoint/json_fields.h"
 #include "error.h"
 #include "model/architecture.h"

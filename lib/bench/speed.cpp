@@ -177,7 +177,7 @@ SpeedBench::SpeedBench(const Model& model, ThreadPool& pool, const SpeedOptions&
                        std::span<const SpeedTest> tests)
     : model_(model),
       options_(options),
-      forward_(model, pool, *options.kernels, options.cancel),
+      forward_(model, pool, *options.kernels, options.cancel, options.experts),
       layout_(model.config(), options.kv_format),
       filled_(most_sequences(tests)) {
   if (options_.layer_counts.empty()) options_.layer_counts.assign(model.layers().size(), 1.0);

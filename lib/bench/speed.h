@@ -82,6 +82,7 @@ struct SpeedOptions {
   // memory.
   std::vector<double> layer_counts;
   const std::atomic<bool>* cancel = nullptr;
+  ExpertCache* experts = nullptr;  // where routed experts come from; null: they are in memory
 };
 
 // Tokens are random, different for every sequence and position, and the same in every repetition; so is

@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <array>
 #include <numeric>
+#include <optional>
 
 #include "model/products.h"
+#include "runtime/expert_cache.h"
 
 namespace baleen {
 namespace {
@@ -38,6 +40,7 @@ struct Work {
   std::size_t gate_input = 0;             // operands
   std::size_t up_input = 0;
   std::size_t inner_begin = 0;            // where its inner activations begin, packed for the down projection
+  std::optional<std::size_t> place;       // among the experts that were asked for; none: a weight always there
 
   std::size_t token(std::size_t i) const { return tokens ? tokens[i] : part.begin + i; }
 };
@@ -83,10 +86,13 @@ class Experts {
     if (part.count > 0) finish(start(gate, up, down, part), part);
   }
 
-  // Lets an MLP work on entries [begin, end) of the assignment, tokens of the part.
-  void add(const Mlp& mlp, const Part& part, const Assignment& assignment, std::size_t begin, std::size_t end) {
+  // Lets a routed expert, the place-th that was asked for, work on entries [begin, end) of the assignment,
+  // tokens of the part. Its weights are looked at when they have arrived.
+  void add(const Mlp& mlp, std::size_t place, const Part& part, const Assignment& assignment, std::size_t begin,
+           std::size_t end) {
     if (begin == end) return;
     Work work = start(mlp.gate_proj, mlp.up_proj, mlp.down_proj, part);
+    work.place = place;
     work.part.count = end - begin;
     work.tokens = assignment.tokens.data() + begin;
     work.slots = assignment.slots.data() + begin;
@@ -94,12 +100,17 @@ class Experts {
     finish(work, part);
   }
 
-  // residual [T, hidden_size] += the weighted sum of what the MLPs make of x.
-  void run(float* residual) {
+  // residual [T, hidden_size] += the weighted sum of what the MLPs make of x. `visit`: where routed experts
+  // come from; nullptr: all weights are in memory.
+  void run(float* residual, ExpertCache::Visit* visit) {
     operands_.pack();
     inner_ = pass_.workspace.inner.get(inner_bytes_);
-    gate_and_up();
-    down(residual);
+    sums_ = pass_.workspace.sums.get(pass_.count() * pass_.config.hidden_size);
+    if (visit) return run_as_they_arrive(residual, *visit);
+    std::vector<std::size_t> all(works_.size());
+    std::iota(all.begin(), all.end(), std::size_t{0});
+    gate_and_up(all);
+    down(0, works_.size(), residual);
   }
 
  private:
@@ -132,12 +143,49 @@ class Experts {
     return operands_.add({packing, x_, width, work.tokens, work.part.count, width});
   }
 
-  void gate_and_up() {
+  // Inner activations in whatever order the weights come, the sums in the order of the experts. Those that
+  // others wait for in want of memory are summed, and let go, as soon as they can be.
+  void run_as_they_arrive(float* residual, ExpertCache::Visit& visit) {
+    std::vector<std::size_t> ready, places;
+    for (std::size_t w = 0; w < works_.size(); ++w)
+      if (!works_[w].place) ready.push_back(w);
+    std::vector<bool> has_inner(works_.size(), false);
+    std::size_t next = 0;  // works before are summed
+    while (next < works_.size()) {
+      check_cancelled(pass_.cancel);
+      places.clear();
+      visit.arrived(places, ready.empty());
+      for (const std::size_t place : places) take_weights(place, visit[place], ready);
+      if (!ready.empty()) gate_and_up(ready);
+      for (const std::size_t w : ready) has_inner[w] = true;
+      ready.clear();
+      const auto gap = std::find(has_inner.begin() + static_cast<std::ptrdiff_t>(next), has_inner.end(), false);
+      const auto end = static_cast<std::size_t>(gap - has_inner.begin());
+      if (end == next || (end < works_.size() && !visit.crowded())) continue;
+      down(next, end, residual);
+      next = end;
+      visit.release(next < works_.size() && works_[next].place ? *works_[next].place : visit.size());
+    }
+  }
+
+  // Appends the works of an expert that has arrived.
+  void take_weights(std::size_t place, const Mlp& mlp, std::vector<std::size_t>& ready) {
+    const auto from = std::partition_point(works_.begin(), works_.end(),
+                                           [&](const Work& work) { return work.place && *work.place < place; });
+    for (auto work = from; work != works_.end() && work->place == place; ++work) {
+      work->gate.matrix = &mlp.gate_proj;
+      work->up.matrix = &mlp.up_proj;
+      work->down.matrix = &mlp.down_proj;
+      ready.push_back(static_cast<std::size_t>(work - works_.begin()));
+    }
+  }
+
+  void gate_and_up(std::span<const std::size_t> works) {
     struct Task {
       std::size_t work, token_begin, token_end, row_begin, row_end;
     };
     std::vector<Task> tasks;
-    for (std::size_t w = 0; w < works_.size(); ++w) {
+    for (const std::size_t w : works) {
       const Work& work = works_[w];
       const Matrix& gate = *work.gate.matrix;
       const std::size_t block = tokens_per_block(*work.gate.kernel->packing, gate.cols);
@@ -193,35 +241,41 @@ class Experts {
     packing.pack(args);
   }
 
-  void down(float* residual) {
+  // Adds works [first, last) to the sums, and the sums to the residual with the last of all works.
+  void down(std::size_t first, std::size_t last, float* residual) {
     const std::size_t hidden = pass_.config.hidden_size;
     const std::size_t share = hidden / (8 * pass_.pool.size()) / down_rows * down_rows;
     const std::size_t step = std::clamp(share, down_rows, most_down_rows);
     pass_.pool.parallel_for((hidden + step - 1) / step, [&](std::size_t i, std::size_t thread) {
-      down(i * step, std::min(hidden, (i + 1) * step), residual, thread);
+      const std::size_t begin = i * step;
+      const std::size_t end = std::min(hidden, begin + step);
+      const std::size_t rows = end - begin;
+      float* const sums = sums_ + pass_.count() * begin;  // [T, rows]
+      if (first == 0) std::fill_n(sums, pass_.count() * rows, 0.0f);
+      down(std::span(works_).subspan(first, last - first), begin, end, sums, thread);
+      if (last < works_.size()) return;
+      for (std::size_t t = 0; t < pass_.count(); ++t)
+        pass_.kernels.axpy(1.0f, sums + t * rows, residual + t * hidden + begin, rows);
     });
   }
 
-  // Rows [begin, end) of the block's output: the experts' outputs, weighted, in ascending expert order and the
+  // sums [T, end - begin] += rows [begin, end) of the works' outputs, weighted: in ascending expert order, the
   // shared ones last, so that a token's sum does not depend on its neighbours.
-  void down(std::size_t begin, std::size_t end, float* residual, std::size_t thread) const {
-    const std::size_t hidden = pass_.config.hidden_size;
+  void down(std::span<const Work> works, std::size_t begin, std::size_t end, float* sums,
+            std::size_t thread) const {
     const std::size_t rows = end - begin;
     std::size_t kernel_scratch = 0;
     std::size_t most_tokens = 0;
-    for (const Work& work : works_) {
+    for (const Work& work : works) {
       const std::size_t block = tokens_per_block(*work.down.kernel->packing, work.down.matrix->cols);
       kernel_scratch = std::max(kernel_scratch, kernels::matmul_scratch(work.down.matrix->cols));
       most_tokens = std::max(most_tokens, std::min(work.part.count, block));
     }
     // Whole tiles of rows, and all rows at once for few tokens.
     const std::size_t most_rows = std::min(rows, std::max(down_rows, down_results / most_tokens / down_rows * down_rows));
-    float* scratch = pass_.workspace.thread_scratch[thread].get(kernel_scratch + most_tokens * most_rows +
-                                                                pass_.count() * rows);
-    float* product = scratch + kernel_scratch;        // [tokens of a block, most_rows]
-    float* sums = product + most_tokens * most_rows;  // [T, rows]
-    std::fill_n(sums, pass_.count() * rows, 0.0f);
-    for (const Work& work : works_) {
+    float* scratch = pass_.workspace.thread_scratch[thread].get(kernel_scratch + most_tokens * most_rows);
+    float* product = scratch + kernel_scratch;  // [tokens of a block, most_rows]
+    for (const Work& work : works) {
       const kernels::Packing& packing = *work.down.kernel->packing;
       const std::size_t width = work.down.matrix->cols;
       const std::size_t block = tokens_per_block(packing, width);
@@ -243,8 +297,6 @@ class Experts {
         }
       }
     }
-    for (std::size_t t = 0; t < pass_.count(); ++t)
-      pass_.kernels.axpy(1.0f, sums + t * rows, residual + t * hidden + begin, rows);
   }
 
   const Pass& pass_;
@@ -253,6 +305,7 @@ class Experts {
   std::vector<Work> works_;
   std::size_t inner_bytes_ = 0;
   std::byte* inner_ = nullptr;
+  float* sums_ = nullptr;  // [T, hidden_size], by blocks of columns
 };
 
 }  // namespace
@@ -280,12 +333,25 @@ const Choice* choose(const Pass& pass, const Layer& layer, std::size_t layer_ind
   return choices;
 }
 
+namespace {
+
+// The experts that some tokens of a layer go to.
+std::vector<ExpertTokens> asked_for(const Assignment& assignment) {
+  std::vector<ExpertTokens> asked;
+  for (std::uint32_t e = 0; e + 1 < assignment.begin.size(); ++e)
+    if (const std::uint32_t tokens = assignment.begin[e + 1] - assignment.begin[e]) asked.push_back({e, tokens});
+  return asked;
+}
+
+}  // namespace
+
 void feed_forward(const Pass& pass, const Layer& layer, std::size_t layer_index, const float* normed,
                   float* residual) {
   const Config& c = pass.config;
   const Weights& w = layer.weights;
   Experts experts(pass, normed);
   Assignment assignment;
+  std::unique_ptr<ExpertCache::Visit> visit;
   const auto parts = parts_of(pass);
   const auto for_every_token = [&](Role gate, Role up, Role down) {
     for (const Part& part : parts) experts.add(w[gate], w[up], w[down], part);
@@ -296,18 +362,22 @@ void feed_forward(const Pass& pass, const Layer& layer, std::size_t layer_index,
   } else {
     const Choice* choices = choose(pass, layer, layer_index, normed);
     assignment = assign(choices, pass.count(), pass.prefill, c.num_experts_per_tok, c.n_routed_experts);
-    for (std::size_t e = 0; e < layer.experts.size(); ++e) {
+    const std::vector<ExpertTokens> asked = asked_for(assignment);
+    if (pass.experts) visit = pass.experts->visit(layer_index, asked, pass.count());
+    for (std::size_t place = 0; place < asked.size(); ++place) {
+      const std::uint32_t e = asked[place].expert;
       const auto begin = assignment.tokens.begin() + assignment.begin[e];
       const auto end = assignment.tokens.begin() + assignment.begin[e + 1];
       const auto streamed = std::lower_bound(begin, end, pass.prefill);
       const auto entry = [&](auto it) { return static_cast<std::size_t>(it - assignment.tokens.begin()); };
-      experts.add(layer.experts[e], parts[0], assignment, entry(begin), entry(streamed));
-      experts.add(layer.experts[e], parts[1], assignment, entry(streamed), entry(end));
+      experts.add(layer.experts[e], place, parts[0], assignment, entry(begin), entry(streamed));
+      experts.add(layer.experts[e], place, parts[1], assignment, entry(streamed), entry(end));
     }
     if (w.has(Role::shared_gate_proj))
       for_every_token(Role::shared_gate_proj, Role::shared_up_proj, Role::shared_down_proj);
   }
-  experts.run(residual);
+  if (pass.experts) look_ahead(pass, layer_index, residual);
+  experts.run(residual, visit.get());
 }
 
 }  // namespace baleen

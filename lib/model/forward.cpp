@@ -72,6 +72,7 @@ struct Forward::State {
   ThreadPool& pool;
   const kernels::Kernels& kernels;
   const std::atomic<bool>* cancel;
+  ExpertCache* experts;
   std::vector<float> frequencies;
   Workspace workspace;
 
@@ -80,8 +81,8 @@ struct Forward::State {
 };
 
 Forward::Forward(const Model& model, ThreadPool& pool, const kernels::Kernels& kernels,
-                 const std::atomic<bool>* cancel)
-    : state_(new State{model, pool, kernels, cancel, {}, {}}) {
+                 const std::atomic<bool>* cancel, ExpertCache* experts)
+    : state_(new State{model, pool, kernels, cancel, experts, {}, {}}) {
   state_->frequencies = rope_frequencies(model.config());
   state_->workspace.thread_scratch.resize(pool.size());
   state_->workspace.thread_packed.resize(pool.size());
@@ -152,6 +153,8 @@ void Forward::run(std::span<const TokenInput> tokens, const OnLogits& on_logits,
   rotations(pass, s.frequencies, cos, sin);
   pass.cos = cos;
   pass.sin = sin;
+  pass.experts = s.experts;
+  pass.cancel = s.cancel;
   for (std::size_t l = 0; l < s.model.layers().size(); ++l) {
     check_cancelled(s.cancel);
     if (observer && observer->hidden) observer->hidden(l, {residual, pass.count() * config.hidden_size});

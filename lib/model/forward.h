@@ -19,6 +19,8 @@
 
 namespace baleen {
 
+class ExpertCache;
+
 // One token of a pass. Its key and value are written at `position` of `cache`, and it attends to what the
 // cache holds up to there.
 struct TokenInput {
@@ -54,8 +56,10 @@ inline void check_cancelled(const std::atomic<bool>* cancel) {
 
 class Forward {
  public:
-  // `cancel`, if given, is looked at before every layer.
-  Forward(const Model&, ThreadPool&, const kernels::Kernels&, const std::atomic<bool>* cancel = nullptr);
+  // `cancel`, if given, is looked at before every layer. `experts`, if given, is where routed experts come
+  // from: a cache of this model that nobody else uses; without one they are read where they are mapped.
+  Forward(const Model&, ThreadPool&, const kernels::Kernels&, const std::atomic<bool>* cancel = nullptr,
+          ExpertCache* experts = nullptr);
   ~Forward();
   Forward(Forward&&) noexcept;
 

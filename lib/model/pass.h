@@ -16,6 +16,8 @@
 
 namespace baleen {
 
+class ExpertCache;
+
 // Uninitialized memory for std::free, at a cache line; throws std::bad_alloc. Large memory lies in huge pages
 // where the system has them.
 void* allocate_scratch(std::size_t bytes);
@@ -61,6 +63,8 @@ struct Workspace {
   Buffer<Choice> choices;       // [T, num_experts_per_tok]
   Buffer<std::byte> packed;     // what the products that run now read
   Buffer<std::byte> inner;      // the experts' inner activations, packed, by expert and token
+  Buffer<float> sums;           // [T, hidden_size] of the experts' outputs
+  Buffer<float> glance;         // [tokens looked at, hidden_size]: what a later layer's router may see
   Buffer<float> wanted;         // [tokens that want logits, hidden_size]
   Buffer<float> logits;
   std::vector<Buffer<float>> thread_scratch;
@@ -79,6 +83,8 @@ struct Pass {
   std::size_t rope_pairs;      // rotated pairs of a head
   const float* cos;            // [T, rope_pairs]
   const float* sin;            // [T, rope_pairs]
+  ExpertCache* experts = nullptr;              // where routed experts come from; null: they are in memory
+  const std::atomic<bool>* cancel = nullptr;
 
   std::size_t count() const { return tokens.size(); }
 };
@@ -102,6 +108,10 @@ void attention(const Pass&, const Layer&, std::size_t layer_index, const float* 
 
 // The experts of normed [T, hidden_size]: [T, num_experts_per_tok], valid until the next call.
 const Choice* choose(const Pass&, const Layer&, std::size_t layer_index, const float* normed);
+
+// Tells the expert cache what the next layers will probably ask for: their routers applied to the residual
+// stream as it is, ahead of this layer's experts.
+void look_ahead(const Pass&, std::size_t layer_index, const float* residual);
 
 // residual [T, hidden_size] += MLP or mixture of experts of normed [T, hidden_size].
 void feed_forward(const Pass&, const Layer&, std::size_t layer_index, const float* normed, float* residual);

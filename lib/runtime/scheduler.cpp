@@ -30,7 +30,7 @@ Scheduler::Scheduler(const Model& model, ThreadPool& pool, const SchedulerOption
       pool_(pool),
       options_(options),
       layout_(model.config(), options.kv_format),
-      forward_(model, pool, *options.kernels, options.cancel) {}
+      forward_(model, pool, *options.kernels, options.cancel, options.experts) {}
 
 void Scheduler::add(Generation& generation, std::uint64_t request) {
   queue_.emplace_back(&generation, request);

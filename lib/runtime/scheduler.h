@@ -31,6 +31,7 @@ struct SchedulerOptions {
   kernels::KvFormat kv_format = kernels::KvFormat::f32;
   const kernels::Kernels* kernels = nullptr;
   const std::atomic<bool>* cancel = nullptr;  // looked at between layers; ends every generation when set
+  ExpertCache* experts = nullptr;              // where routed experts come from; null: they are in memory
   // KV caches together, at most; a sequence alone may have more.
   std::uint64_t kv_bytes = std::numeric_limits<std::uint64_t>::max();
   std::size_t chunk = 2048;       // prompt tokens in a pass, at most

@@ -10,7 +10,7 @@ namespace baleen {
 
 Session::Session(const Model& model, ThreadPool& pool, const SessionOptions& options)
     : model_(model),
-      forward_(model, pool, *options.kernels, options.cancel),
+      forward_(model, pool, *options.kernels, options.cancel, options.experts),
       context_(options.context ? options.context : model.config().max_position_embeddings),
       cache_(KvLayout(model.config(), options.kv_format), model.config().num_hidden_layers, context_),
       chunk_(std::max<std::size_t>(1, options.chunk)) {}

@@ -23,6 +23,7 @@ struct SessionOptions {
   std::size_t chunk = 2048;  // prompt tokens in one forward pass, at most
   const kernels::Kernels* kernels = nullptr;
   const std::atomic<bool>* cancel = nullptr;  // looked at between layers; when set, feed throws Cancelled
+  ExpertCache* experts = nullptr;  // where routed experts come from; null: they are in memory
 };
 
 class Session {

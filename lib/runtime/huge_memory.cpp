@@ -1,4 +1,4 @@
-#include "bench/huge_memory.h"
+#include "runtime/huge_memory.h"
 
 #include <sys/mman.h>
 

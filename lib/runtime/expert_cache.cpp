@@ -1,0 +1,332 @@
+#include "runtime/expert_cache.h"
+
+#include <algorithm>
+#include <stdexcept>
+#include <utility>
+
+#include "clock.h"
+#include "error.h"
+
+namespace baleen {
+namespace {
+
+// A part of the slots is kept free for what is read next: enough for the experts of a token, or for reading
+// on while a prompt's experts are at work.
+constexpr std::size_t spare_part = 16;
+
+// `experts` of the model, `per_token` of them chosen for a token in a layer. No more than are missing.
+std::size_t spare_slots(std::size_t slots, std::size_t experts, std::size_t per_token) {
+  if (slots >= experts) return 0;
+  return std::min({std::max(per_token, slots / spare_part), slots / 2, experts - slots});
+}
+
+}  // namespace
+
+ExpertCache::ExpertCache(const Model& model, const std::filesystem::path& dir, std::size_t slots,
+                         ExpertCacheOptions options)
+    : model_(model),
+      options_(std::move(options)),
+      files_(model.checkpoint(), dir),
+      reader_(files_.paths(), options_.reader),
+      experts_(model.config().n_routed_experts),
+      moe_layer_(model.layers().size(), nowhere),
+      policy_(static_cast<std::size_t>(
+                  std::count(model.config().is_moe_layer.begin(), model.config().is_moe_layer.end(), true)),
+              experts_, slots),
+      slots_(slots) {
+  for (std::size_t l = 0; l < model.layers().size(); ++l) {
+    if (model.layers()[l].experts.empty()) continue;
+    moe_layer_[l] = static_cast<std::uint32_t>(model_layer_.size());
+    model_layer_.push_back(l);
+    for (const Mlp& mlp : model.layers()[l].experts) {
+      std::vector<FileRange> ranges;
+      for (const auto* const matrix : {&mlp.gate_proj, &mlp.up_proj, &mlp.down_proj})
+        files_.add_ranges(*matrix, ranges);
+      plans_.push_back(reader_.plan(ranges));
+      slot_bytes_ = std::max(slot_bytes_, plans_.back().room);
+    }
+  }
+  spare_ = spare_slots(slots, plans_.size(), model.config().num_experts_per_tok);
+  slot_of_.assign(plans_.size(), nowhere);
+  arena_ = std::make_unique<HugeMemory>(slots * slot_bytes_);
+  for (std::size_t s = slots; s-- > 0;) free_.push_back(static_cast<std::uint32_t>(s));
+}
+
+ExpertCache::~ExpertCache() = default;
+
+void ExpertCache::seed(const ExpertShares& shares) {
+  for (std::size_t l = 0; l < model_layer_.size(); ++l)
+    policy_.seed(l, shares.layers[model_layer_[l]], shares.tokens);
+  favourites_ = policy_.favourites();
+  favourites_.resize(std::min(favourites_.size(), slots_.size() - spare_));
+  std::reverse(favourites_.begin(), favourites_.end());
+  refill();
+}
+
+ExpertCacheTotals ExpertCache::totals() const {
+  ExpertCacheTotals totals = totals_;
+  const DirectReader::Totals read = reader_.totals();
+  totals.bytes_read = read.bytes;
+  totals.read_seconds = read.seconds;
+  return totals;
+}
+
+std::span<std::byte> ExpertCache::memory(std::uint32_t slot) const {
+  return arena_->bytes().subspan(slot * slot_bytes_, slot_bytes_);
+}
+
+// ---- Slots.
+
+void ExpertCache::read(ExpertKey key, std::uint32_t number, Urgency urgency) {
+  const ReadPlan& plan = plans_[index(key)];
+  const std::span<std::byte> bytes = memory(number);
+  const Mlp& stored = model_.layers()[model_layer_[key.layer]].experts[key.expert];
+  std::span<const std::size_t> begins = plan.begins;
+  Slot& slot = slots_[number];
+  slot.key = key;
+  slot.guess = 0;
+  slot.mlp.gate_proj = files_.moved(stored.gate_proj, begins, bytes.data());
+  slot.mlp.up_proj = files_.moved(stored.up_proj, begins, bytes.data());
+  slot.mlp.down_proj = files_.moved(stored.down_proj, begins, bytes.data());
+  slot.batch = reader_.submit(plan, bytes, urgency);
+  slot_of_[index(key)] = number;
+  policy_.insert(key);
+}
+
+void ExpertCache::evict(ExpertKey key) {
+  const std::uint32_t number = std::exchange(slot_of_[index(key)], nowhere);
+  policy_.erase(key);
+  const bool over = reader_.cancel(slots_[number].batch);
+  (over ? free_ : dead_).push_back(number);
+}
+
+void ExpertCache::free_dead_slots() {
+  std::erase_if(dead_, [&](std::uint32_t number) {
+    if (slots_[number].batch.status() == ReadStatus::pending) return false;
+    free_.push_back(number);
+    return true;
+  });
+}
+
+// A slot for an expert that is needed now, at whatever other's expense; false: all are in use.
+bool ExpertCache::take_slot(std::uint32_t& slot) {
+  free_dead_slots();
+  if (free_.empty()) {
+    auto victim = policy_.victim();
+    if (!victim) {
+      forget_guesses();
+      victim = policy_.victim();
+    }
+    if (victim) evict(*victim);
+    if (free_.empty() && !dead_.empty()) {
+      reader_.settle(slots_[dead_.front()].batch);
+      free_dead_slots();
+    }
+  }
+  if (free_.empty()) return false;
+  slot = free_.back();
+  free_.pop_back();
+  return true;
+}
+
+// Gives up what is worth least until the spare slots are free or hold guesses, and lets the disk go on with
+// what will be wanted next.
+void ExpertCache::refill() {
+  free_dead_slots();
+  const auto guessed =
+      static_cast<std::size_t>(std::count_if(guesses_.begin(), guesses_.end(), [&](const Guess& guess) {
+        return guess.held && slots_[slot_of_[index(guess.key)]].guess != 0;
+      }));
+  while (free_.size() + dead_.size() + guessed < spare_) {
+    const auto victim = policy_.victim();
+    if (!victim) break;
+    evict(*victim);
+  }
+  if (visit_) visit_->advance();
+  if (visit_ && visit_->crowded()) return;
+  const auto start = [&](ExpertKey key) {
+    const std::uint32_t slot = free_.back();
+    free_.pop_back();
+    read(key, slot, Urgency::ahead);
+  };
+  for (Guess& guess : guesses_) {
+    if (guess.held) continue;
+    const std::uint32_t slot = slot_of_[index(guess.key)];
+    if (slot == nowhere) {
+      if (free_.empty()) break;
+      start(guess.key);
+      slots_[slot_of_[index(guess.key)]].guess = guess.distance;
+      ++totals_.guesses[guess.distance - 1].reads;
+    }
+    policy_.pin(guess.key);
+    guess.held = true;
+  }
+  while (!favourites_.empty() && free_.size() > spare_) {
+    const ExpertKey key = favourites_.back();
+    favourites_.pop_back();
+    if (slot_of_[index(key)] == nowhere) start(key);
+  }
+}
+
+void ExpertCache::throw_read_error(const Slot& slot) {
+  reader_.wait(slot.batch);
+  throw Error("a read that failed without a reason");
+}
+
+// ---- Guesses.
+
+void ExpertCache::guess(std::size_t layer, std::size_t distance, std::span<const std::uint32_t> experts) {
+  if (layer >= moe_layer_.size() || moe_layer_[layer] == nowhere) return;
+  // What an earlier look at the same layer said and has not begun is out of date.
+  std::erase_if(guesses_, [&](const Guess& guess) {
+    if (guess.key.layer != moe_layer_[layer] || guess.held) return false;
+    return true;
+  });
+  std::vector<Guess> fresh;
+  for (const std::uint32_t expert : experts) {
+    const ExpertKey key{moe_layer_[layer], expert};
+    const bool known =
+        std::any_of(guesses_.begin(), guesses_.end(), [&](const Guess& guess) { return guess.key == key; });
+    if (!known) fresh.push_back({key, distance, false});
+  }
+  const auto place = distance == 1 ? guesses_.begin() : guesses_.end();
+  guesses_.insert(place, fresh.begin(), fresh.end());
+  refill();
+}
+
+// The layer has said what it wants.
+void ExpertCache::settle_guesses(std::uint32_t layer, std::span<const ExpertTokens> asked) {
+  const auto wanted = [&](std::uint32_t expert) {
+    const auto at = std::lower_bound(asked.begin(), asked.end(), expert,
+                                     [](const ExpertTokens& a, std::uint32_t e) { return a.expert < e; });
+    return at != asked.end() && at->expert == expert;
+  };
+  std::erase_if(guesses_, [&](const Guess& guess) {
+    if (guess.key.layer != layer) return false;
+    ExpertCacheTotals::Guesses& count = totals_.guesses[guess.distance - 1];
+    const bool right = wanted(guess.key.expert);
+    ++count.made;
+    count.right += right;
+    if (!guess.held) return true;
+    policy_.unpin(guess.key);
+    Slot& slot = slots_[slot_of_[index(guess.key)]];
+    if (right) {
+      count.useful += slot.guess != 0;  // visit() takes it from here
+    } else if (std::exchange(slot.guess, 0) != 0 && !is_there(slot)) {
+      evict(guess.key);
+    }
+    return true;
+  });
+}
+
+// Those that have been read stay as long as nothing better comes.
+void ExpertCache::forget_guesses() {
+  for (const Guess& guess : guesses_)
+    if (guess.held) policy_.unpin(guess.key);
+  guesses_.clear();
+}
+
+// ---- A layer at work.
+
+std::unique_ptr<ExpertCache::Visit> ExpertCache::visit(std::size_t layer, std::span<const ExpertTokens> asked,
+                                                       std::uint64_t tokens) {
+  const std::uint32_t number = moe_layer_.at(layer);
+  settle_guesses(number, asked);
+  policy_.access(number, asked, tokens);
+  std::unique_ptr<Visit> visit(new Visit(*this, number));
+  visit_ = visit.get();
+  totals_.asked += asked.size();
+  std::size_t pins = 0;
+  for (const ExpertTokens& expert : asked) {
+    Visit::Place& place = visit->asked_.emplace_back();
+    place.expert = expert.expert;
+    const std::uint32_t slot = slot_of_[index({number, expert.expert})];
+    if (slot == nowhere) {
+      ++totals_.misses;
+      continue;
+    }
+    if (slots_[slot].guess != 0)
+      ++totals_.by_guess;
+    else if (is_there(slots_[slot]))
+      ++totals_.hits;
+    else
+      ++totals_.misses;
+    // Whoever is here stays, but for the spare slots, through which the others pass.
+    if (++pins <= slots_.size() - spare_) visit->assign(place, slot);
+  }
+  visit->advance();
+  return visit;
+}
+
+ExpertCache::Visit::~Visit() {
+  for (const Place& place : asked_)
+    if (place.state == Place::State::assigned || place.state == Place::State::arrived)
+      cache_.policy_.unpin({cache_.slots_[place.slot].key});
+  cache_.visit_ = nullptr;
+}
+
+void ExpertCache::Visit::assign(Place& place, std::uint32_t slot) {
+  place.slot = slot;
+  place.state = Place::State::assigned;
+  cache_.policy_.pin({layer_, place.expert});
+  cache_.slots_[slot].guess = 0;
+  cache_.reader_.promote(cache_.slots_[slot].batch);
+}
+
+// Reads what is missing, in order, as far as there are slots.
+void ExpertCache::Visit::advance() {
+  for (; next_ < asked_.size(); ++next_) {
+    Place& place = asked_[next_];
+    if (place.state != Place::State::outside) continue;
+    const ExpertKey key{layer_, place.expert};
+    std::uint32_t slot = cache_.slot_of_[cache_.index(key)];
+    if (slot == nowhere) {
+      if (!cache_.take_slot(slot)) return;
+      cache_.read(key, slot, Urgency::needed);
+    }
+    assign(place, slot);
+  }
+}
+
+void ExpertCache::Visit::arrived(std::vector<std::size_t>& places, bool wait) {
+  const std::size_t before = places.size();
+  while (true) {
+    pending_.clear();
+    for (std::size_t i = released_; i < asked_.size(); ++i) {
+      Place& place = asked_[i];
+      if (place.state != Place::State::assigned) continue;
+      const Slot& slot = cache_.slots_[place.slot];
+      switch (slot.batch.status()) {
+        case ReadStatus::ready:
+          place.state = Place::State::arrived;
+          places.push_back(i);
+          break;
+        case ReadStatus::pending:
+          pending_.push_back(slot.batch);
+          break;
+        default:
+          cache_.throw_read_error(slot);
+      }
+    }
+    if (!wait || places.size() > before) return;
+    if (pending_.empty()) throw std::logic_error("ExpertCache: nothing is on its way");
+    const auto start = Clock::now();
+    cache_.reader_.wait_any(pending_);
+    cache_.totals_.stall_seconds += seconds_since(start);
+  }
+}
+
+const Mlp& ExpertCache::Visit::operator[](std::size_t place) const {
+  return cache_.slots_[asked_[place].slot].mlp;
+}
+
+void ExpertCache::Visit::release(std::size_t end) {
+  for (; released_ < end; ++released_) {
+    Place& place = asked_[released_];
+    cache_.policy_.unpin({layer_, place.expert});
+    place.state = Place::State::released;
+  }
+  cache_.refill();
+}
+
+}  // namespace baleen
