@@ -43,7 +43,7 @@ struct DirectReaderOptions {
   std::size_t piece = std::size_t{1} << 20;
   // What the kernel is given at most at once; more waits here, where a needed read can overtake it. Batches
   // read ahead get less of it, so that a needed read finds the disk's queue short. One piece always goes.
-  std::size_t in_flight = std::size_t{8} << 20;
+  std::size_t in_flight = std::size_t{16} << 20;
   std::size_t ahead_in_flight = std::size_t{4} << 20;
   unsigned queue = 64;   // pieces in the ring at most
   unsigned threads = 8;  // of the pread engine

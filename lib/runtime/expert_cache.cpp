@@ -13,6 +13,10 @@ namespace {
 // A part of the slots is kept free for what is read next: enough for the experts of a token, or for reading
 // on while a prompt's experts are at work.
 constexpr std::size_t spare_part = 16;
+// Guesses that come true more seldom are not worth the disk's time; how often they do is known from the last
+// hundred or so.
+constexpr double least_rate = 0.35;
+constexpr double of_late = 0.99;
 
 // `experts` of the model, `per_token` of them chosen for a token in a layer. No more than are missing.
 std::size_t spare_slots(std::size_t slots, std::size_t experts, std::size_t per_token) {
@@ -135,7 +139,7 @@ void ExpertCache::refill() {
   free_dead_slots();
   const auto guessed =
       static_cast<std::size_t>(std::count_if(guesses_.begin(), guesses_.end(), [&](const Guess& guess) {
-        return guess.held && slots_[slot_of_[index(guess.key)]].guess != 0;
+        return guess.held && slots_[slot_of_[index(guess.key)]].guess == guess.distance;
       }));
   while (free_.size() + dead_.size() + guessed < spare_) {
     const auto victim = policy_.victim();
@@ -153,6 +157,7 @@ void ExpertCache::refill() {
     if (guess.held) continue;
     const std::uint32_t slot = slot_of_[index(guess.key)];
     if (slot == nowhere) {
+      if (!worth_reading(guess)) continue;
       if (free_.empty()) break;
       start(guess.key);
       slots_[slot_of_[index(guess.key)]].guess = guess.distance;
@@ -177,21 +182,23 @@ void ExpertCache::throw_read_error(const Slot& slot) {
 
 void ExpertCache::guess(std::size_t layer, std::size_t distance, std::span<const std::uint32_t> experts) {
   if (layer >= moe_layer_.size() || moe_layer_[layer] == nowhere) return;
-  // What an earlier look at the same layer said and has not begun is out of date.
-  std::erase_if(guesses_, [&](const Guess& guess) {
-    if (guess.key.layer != moe_layer_[layer] || guess.held) return false;
-    return true;
-  });
+  const std::uint32_t number = moe_layer_[layer];
   std::vector<Guess> fresh;
-  for (const std::uint32_t expert : experts) {
-    const ExpertKey key{moe_layer_[layer], expert};
-    const bool known =
-        std::any_of(guesses_.begin(), guesses_.end(), [&](const Guess& guess) { return guess.key == key; });
-    if (!known) fresh.push_back({key, distance, false});
+  for (std::size_t i = 0; i < experts.size(); ++i) {
+    const ExpertKey key{number, experts[i]};
+    fresh.push_back({.key = key,
+                     .distance = distance,
+                     .rank = i * ranks / experts.size(),
+                     .outside = slot_of_[index(key)] == nowhere});
   }
   const auto place = distance == 1 ? guesses_.begin() : guesses_.end();
   guesses_.insert(place, fresh.begin(), fresh.end());
   refill();
+}
+
+// A guess that is wrong costs what the disk could have done for the next one, or for who waits.
+bool ExpertCache::worth_reading(const Guess& guess) const {
+  return records_[guess.distance - 1][guess.rank].rate() >= least_rate;
 }
 
 // The layer has said what it wants.
@@ -207,16 +214,25 @@ void ExpertCache::settle_guesses(std::uint32_t layer, std::span<const ExpertToke
     const bool right = wanted(guess.key.expert);
     ++count.made;
     count.right += right;
+    if (guess.outside) {
+      Record& record = records_[guess.distance - 1][guess.rank];
+      record.right = record.right * of_late + right;
+      record.made = record.made * of_late + 1;
+    }
     if (!guess.held) return true;
     policy_.unpin(guess.key);
-    Slot& slot = slots_[slot_of_[index(guess.key)]];
+    const std::uint32_t number = slot_of_[index(guess.key)];
+    Slot& slot = slots_[number];
     if (right) {
-      count.useful += slot.guess != 0;  // visit() takes it from here
-    } else if (std::exchange(slot.guess, 0) != 0 && !is_there(slot)) {
-      evict(guess.key);
+      count.useful += slot.guess == guess.distance;  // visit() takes it from here
+    } else if (slot.guess == guess.distance) {
+      slot.guess = 0;
+      if (!is_there(slot)) wrong_.push_back(guess.key);
     }
     return true;
   });
+  for (const ExpertKey key : wrong_) evict(key);
+  wrong_.clear();
 }
 
 // Those that have been read stay as long as nothing better comes.

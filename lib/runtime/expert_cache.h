@@ -127,8 +127,16 @@ class ExpertCache {
   struct Guess {
     ExpertKey key;
     std::size_t distance = 0;
-    bool held = false;  // in a slot, pinned
+    std::size_t rank = 0;  // among those of its layer, from 0 to ranks - 1
+    bool outside = false;  // not in memory when it was made
+    bool held = false;     // in a slot, pinned
   };
+  // How often guesses of some rank that would have had to be read came true, of late.
+  struct Record {
+    double right = 1, made = 1;
+    double rate() const { return right / made; }
+  };
+  static constexpr std::size_t ranks = 16;
 
   std::size_t index(ExpertKey key) const { return std::size_t{key.layer} * experts_ + key.expert; }
   std::span<std::byte> memory(std::uint32_t slot) const;
@@ -137,6 +145,7 @@ class ExpertCache {
   bool take_slot(std::uint32_t& slot);
   void free_dead_slots();
   void evict(ExpertKey);
+  bool worth_reading(const Guess&) const;
   void settle_guesses(std::uint32_t layer, std::span<const ExpertTokens> asked);
   void forget_guesses();
   void refill();
@@ -157,10 +166,12 @@ class ExpertCache {
   std::vector<Slot> slots_;
   std::vector<std::uint32_t> slot_of_;  // by expert of all layers; nowhere: in none
   std::vector<std::uint32_t> free_;
-  std::vector<std::uint32_t> dead_;    // given up while the system still writes to them
-  std::size_t spare_;                  // slots that are kept free
-  std::vector<Guess> guesses_;         // not yet settled, the likeliest of the nearest layer first
-  std::vector<ExpertKey> favourites_;  // not yet read, the best last
+  std::vector<std::uint32_t> dead_;  // given up while the system still writes to them
+  std::size_t spare_;                // slots that are kept free
+  std::vector<Guess> guesses_;       // not yet settled, the likeliest of the nearest layer first
+  std::array<std::array<Record, ranks>, 2> records_;  // by distance and rank
+  std::vector<ExpertKey> wrong_;                      // room to settle them
+  std::vector<ExpertKey> favourites_;                 // not yet read, the best last
   Visit* visit_ = nullptr;
   ExpertCacheTotals totals_;
 };
