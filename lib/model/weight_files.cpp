@@ -31,10 +31,15 @@ WeightFiles::WeightFiles(const Checkpoint& checkpoint, const std::filesystem::pa
             [](const Tensor* a, const Tensor* b) { return std::less<>()(a->data, b->data); });
 }
 
-const Tensor* WeightFiles::tensor_of(const std::byte* address) const {
-  const auto next = std::upper_bound(
+// The first tensor that begins behind an address.
+std::vector<const Tensor*>::const_iterator WeightFiles::behind(const std::byte* address) const {
+  return std::upper_bound(
       tensors_.begin(), tensors_.end(), address,
       [](const std::byte* a, const Tensor* tensor) { return std::less<>()(a, tensor->data); });
+}
+
+const Tensor* WeightFiles::tensor_of(const std::byte* address) const {
+  const auto next = behind(address);
   if (next == tensors_.begin()) return nullptr;
   const Tensor* const tensor = *std::prev(next);
   return std::less<>()(address, tensor->data + tensor->bytes) ? tensor : nullptr;
@@ -43,6 +48,19 @@ const Tensor* WeightFiles::tensor_of(const std::byte* address) const {
 const Tensor* WeightFiles::tensor_at(std::size_t file, std::uint64_t offset) const {
   const std::span<const std::byte> bytes = checkpoint_.file(file).bytes;
   return offset < bytes.size() ? tensor_of(bytes.data() + offset) : nullptr;
+}
+
+// Reads begin where blocks do: an offset before a tensor was read for the one that follows.
+Error WeightFiles::explained(const ReadError& error) const {
+  const std::span<const std::byte> bytes = checkpoint_.file(error.file()).bytes;
+  const Tensor* tensor = tensor_at(error.file(), error.offset());
+  if (!tensor && error.offset() < bytes.size()) {
+    const auto next = behind(bytes.data() + error.offset());
+    if (next != tensors_.end() && range_of(**next).file == error.file()) tensor = *next;
+  }
+  if (!tensor) return error;
+  return Error(paths_[error.file()].string() + ": " + std::string(tensor->name) + ": offset " +
+               std::to_string(error.offset()) + ": " + error.reason());
 }
 
 FileRange WeightFiles::range_of(const Tensor& tensor) const {

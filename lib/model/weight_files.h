@@ -10,7 +10,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "kernels/kernels.h"
-#include "runtime/read_plan.h"
+#include "runtime/direct_reader.h"
 
 namespace baleen {
 
@@ -32,6 +32,9 @@ class WeightFiles {
 
   // The tensor that a byte of a file belongs to; nullptr for none.
   const Tensor* tensor_at(std::size_t file, std::uint64_t offset) const;
+  // The same error with the name of the tensor: "FILE: TENSOR: offset N: why".
+  Error explained(const ReadError&) const;
+
   // The tensor that an address of the mapping belongs to; nullptr for none.
   const Tensor* tensor_of(const std::byte* address) const;
 
@@ -41,6 +44,8 @@ class WeightFiles {
     std::size_t number = 0;
   };
   FileRange range_of(const Tensor&) const;
+
+  std::vector<const Tensor*>::const_iterator behind(const std::byte* address) const;
 
   const Checkpoint& checkpoint_;
   std::vector<std::filesystem::path> paths_;

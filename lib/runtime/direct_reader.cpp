@@ -66,9 +66,9 @@ struct ReadBatch::State {
   std::size_t under_way = 0;  // pieces that the kernel may be writing to
   std::size_t missing = 0;    // pieces that have not arrived
   bool cancelled = false;
-  std::string error;
+  std::optional<ReadError> error;
 
-  bool given_up() const { return cancelled || !error.empty(); }
+  bool given_up() const { return cancelled || error; }
   bool all_started() const { return next == pieces.size(); }
 };
 
@@ -334,8 +334,7 @@ void DirectReader::Core::again(Task& task) {
 }
 
 void DirectReader::Core::fail(State& batch, const Piece& piece, std::size_t at, const std::string& what) {
-  batch.error =
-      files_[piece.file].path().string() + ": offset " + std::to_string(piece.offset + at) + ": " + what;
+  batch.error.emplace(files_[piece.file].path(), piece.file, piece.offset + at, what);
   batch.next = batch.pieces.size();
 }
 
@@ -350,7 +349,7 @@ void DirectReader::Core::give_up(State& batch) {
 void DirectReader::Core::settle_if_idle(State& batch) {
   if (batch.status.load(std::memory_order_relaxed) != State::pending) return;
   if (batch.under_way > 0 || (batch.missing > 0 && !batch.given_up())) return;
-  const ReadStatus status = !batch.error.empty() ? ReadStatus::failed
+  const ReadStatus status = batch.error          ? ReadStatus::failed
                             : batch.missing == 0 ? ReadStatus::ready
                                                  : ReadStatus::cancelled;
   batch.status.store(static_cast<std::uint32_t>(status), std::memory_order_release);
@@ -507,7 +506,7 @@ bool DirectReader::cancel(const ReadBatch& batch) {
 void DirectReader::wait(const ReadBatch& batch) {
   promote(batch);
   const ReadStatus status = settle(batch);
-  if (status == ReadStatus::failed) throw Error(batch.state_->error);
+  if (status == ReadStatus::failed) throw ReadError(*batch.state_->error);
   if (status == ReadStatus::cancelled) throw Error("a read that was cancelled");
 }
 

@@ -10,9 +10,12 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "error.h"
 #include "runtime/read_plan.h"
 
 namespace baleen {
@@ -24,6 +27,25 @@ enum class Urgency { needed, ahead };
 enum class ReadEngine { automatic, io_uring, pread };
 
 std::string_view to_string(ReadEngine);
+
+// Bytes that could not be read: "FILE: offset N: why".
+class ReadError : public Error {
+ public:
+  ReadError(const std::filesystem::path& path, std::size_t file, std::uint64_t offset, std::string reason)
+      : Error(path.string() + ": offset " + std::to_string(offset) + ": " + reason),
+        file_(file),
+        offset_(offset),
+        reason_(std::move(reason)) {}
+
+  std::size_t file() const { return file_; }  // its number
+  std::uint64_t offset() const { return offset_; }
+  const std::string& reason() const { return reason_; }
+
+ private:
+  std::size_t file_;
+  std::uint64_t offset_;
+  std::string reason_;
+};
 
 // What a batch has come to. Memory belongs to the reads while it is pending, and to the caller after that.
 enum class ReadStatus : std::uint32_t { pending, ready, failed, cancelled };
@@ -100,8 +122,8 @@ class DirectReader {
   // is, settle() waits for the rest.
   bool cancel(const ReadBatch&);
 
-  // Waits for all bytes of the batch, which is promoted. Throws Error naming the file and the offset where
-  // the system could not read or the file ended, at every call, and Error for a cancelled batch.
+  // Waits for all bytes of the batch, which is promoted. Throws ReadError where the system could not read
+  // or the file ended, at every call, and Error for a cancelled batch.
   void wait(const ReadBatch&);
 
   // Waits until the batch is no longer pending, and neither promotes it nor throws.
