@@ -24,6 +24,8 @@ constexpr std::size_t window = std::size_t{4} << 20;
 // A page fault maps what lies in the page cache around it too, 64 KiB as Linux comes: bytes that were given
 // up come back with their neighbours, and must be given up with them again.
 constexpr std::size_t fault_around = std::size_t{128} << 10;
+// A fault of a page maps others in one such piece of the addresses, if they are in the page cache: no others.
+constexpr std::size_t around = std::size_t{64} << 10;
 
 std::size_t page_size() {
   static const auto size = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
@@ -36,6 +38,10 @@ std::span<const std::byte> pages_of(std::span<const std::byte> bytes) {
   const auto end =
       (reinterpret_cast<std::uintptr_t>(bytes.data() + bytes.size()) + page_size() - 1) & ~(page_size() - 1);
   return {reinterpret_cast<const std::byte*>(begin), end - begin};
+}
+
+std::size_t window_of(const std::byte* address) {
+  return reinterpret_cast<std::uintptr_t>(address) / around;
 }
 
 void advise(std::span<const std::byte> pages, int advice) {
@@ -155,6 +161,80 @@ std::span<const std::byte> StreamedRange::ready(std::size_t begin, std::size_t e
     given_up_ = begin;
   }
   return bytes_.subspan(begin, end - begin);
+}
+
+ScatteredReading::ScatteredReading(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {
+  for (std::size_t i = 0; i < checkpoint_.files(); ++i) advise(checkpoint_.file(i).bytes, MADV_RANDOM);
+}
+
+ScatteredReading::~ScatteredReading() {
+  for (std::size_t i = 0; i < checkpoint_.files(); ++i) advise(checkpoint_.file(i).bytes, MADV_NORMAL);
+}
+
+void ScatteredReading::soon(std::span<const std::byte> bytes) {
+  if (bytes.empty() || checkpoint_.files() == 0) return;
+  const std::span<const std::byte> pages = pages_of(bytes);
+  // Small tensors lie beside each other: one call for a page of them.
+  if (pages.data() == announced_.data() && pages.size() <= announced_.size()) return;
+  advise(pages, MADV_WILLNEED);
+  announced_ = pages;
+}
+
+void drop_pages(const std::filesystem::path& path, std::uint64_t offset, std::span<const std::byte> bytes) {
+  const std::span<const std::byte> pages = pages_of(bytes);
+  advise(pages, MADV_DONTNEED);  // what is mapped stays in the page cache
+  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.get() < 0) return;  // it stays: nothing is wrong with the result
+  const auto before = static_cast<std::uint64_t>(bytes.data() - pages.data());
+  (void)::posix_fadvise(file.get(), static_cast<off_t>(offset - before), static_cast<off_t>(pages.size()),
+                        POSIX_FADV_DONTNEED);
+}
+
+BoundedRows::BoundedRows(std::filesystem::path file, std::uint64_t offset, std::span<const std::byte> rows,
+                         std::size_t allowance)
+    : file_(std::move(file)),
+      offset_(offset),
+      rows_(rows),
+      allowance_(allowance),
+      windows_(window_of(rows.data() + rows.size() - 1) - window_of(rows.data()) + 1) {
+  advise(pages_of(rows_), MADV_RANDOM);
+}
+
+std::size_t BoundedRows::held() const {
+  const std::lock_guard lock(mutex_);
+  return held_;
+}
+
+std::size_t BoundedRows::bytes_of(std::size_t window) const {
+  const std::span<const std::byte> pages = pages_of(rows_);
+  const auto begin = reinterpret_cast<std::uintptr_t>(pages.data());
+  return std::min((window + 1) * around, begin + pages.size()) - std::max(window * around, begin);
+}
+
+std::size_t BoundedRows::bring(std::span<const std::span<const std::byte>> rows) {
+  const std::size_t first = window_of(rows_.data());
+  const std::lock_guard lock(mutex_);
+  std::size_t count = 0;
+  for (; count < rows.size(); ++count) {
+    const std::span<const std::byte> row = rows[count];
+    const std::size_t begin = window_of(row.data());
+    const std::size_t end = window_of(row.data() + row.size() - 1) + 1;
+    std::size_t more = 0;
+    for (std::size_t w = begin; w < end; ++w)
+      if (!windows_[w - first]) more += bytes_of(w);
+    if (held_ + more > allowance_ && count > 0) break;
+    if (held_ + more > allowance_ && held_ > 0) {
+      drop_pages(file_, offset_, rows_);
+      windows_.assign(windows_.size(), false);
+      held_ = 0;
+      for (std::size_t w = begin; w < end; ++w) held_ += bytes_of(w);
+    } else {
+      held_ += more;
+    }
+    for (std::size_t w = begin; w < end; ++w) windows_[w - first] = true;
+    advise(pages_of(row), MADV_WILLNEED);
+  }
+  return count;
 }
 
 }  // namespace baleen

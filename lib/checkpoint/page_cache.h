@@ -1,10 +1,14 @@
-// Reading far more than memory holds, once, without driving out of the page cache what others keep there.
+// Reading far more than memory holds without driving out of the page cache what others keep there: files from
+// front to back, single rows of a matrix, single small tensors.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <span>
+#include <vector>
 
 #include "checkpoint/checkpoint.h"
 
@@ -51,6 +55,56 @@ class StreamedRange {
   std::span<const std::byte> bytes_;
   std::size_t given_up_ = 0;
   std::size_t there_ = 0;
+};
+
+// While it lives, a page of the checkpoint's files that is touched comes alone, without the megabytes behind
+// it that the system would read ahead. `soon`: bytes that will be touched; they come side by side.
+class ScatteredReading {
+ public:
+  explicit ScatteredReading(const Checkpoint&);
+  ~ScatteredReading();
+  ScatteredReading(const ScatteredReading&) = delete;
+  ScatteredReading& operator=(const ScatteredReading&) = delete;
+
+  void soon(std::span<const std::byte> bytes);
+
+ private:
+  const Checkpoint& checkpoint_;
+  std::span<const std::byte> announced_;  // pages of the last call
+};
+
+// Gives up the pages that hold `bytes`, which are mapped from `offset` of a file on: for this process, and in
+// the page cache if no other has them mapped. They come again when they are touched.
+void drop_pages(const std::filesystem::path& file, std::uint64_t offset, std::span<const std::byte> bytes);
+
+// Rows of a mapped matrix, read here and there, of which a few megabytes stay in memory. Any thread may call
+// it; what one thread gives up while another reads it comes again.
+class BoundedRows {
+ public:
+  // `rows` are mapped from `offset` of the file on.
+  BoundedRows(std::filesystem::path file, std::uint64_t offset, std::span<const std::byte> rows,
+              std::size_t allowance);
+
+  // Starts to bring in the first of the rows, side by side: as many as there is room for beside those of
+  // earlier calls, and returns how many. If there is room for none, all that came before is given up; one
+  // row comes in any case. Counted are all pages that a fault may map.
+  std::size_t bring(std::span<const std::span<const std::byte>> rows);
+
+  std::size_t allowance() const { return allowance_; }
+  // What may be in memory now.
+  std::size_t held() const;
+
+ private:
+  std::size_t bytes_of(std::size_t window) const;
+
+  const std::filesystem::path file_;
+  const std::uint64_t offset_;
+  const std::span<const std::byte> rows_;
+  const std::size_t allowance_;
+
+  mutable std::mutex mutex_;
+  std::vector<bool> windows_;  // that a row was read in
+  std::size_t held_ = 0;       // their bytes
 };
 
 }  // namespace baleen

@@ -311,4 +311,8 @@ std::optional<Weight> find_weight(const Checkpoint& checkpoint, const Quantizati
   return ModuleReader(checkpoint, quantization.rules(), module, rows, cols, problems).read();
 }
 
+bool content_is_read(std::string_view tensor) {
+  return tensor.ends_with(".weight_shape") || tensor.ends_with(".weight_g_idx");
+}
+
 }  // namespace baleen

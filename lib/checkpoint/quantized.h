@@ -57,4 +57,7 @@ struct Weight {
 std::optional<Weight> find_weight(const Checkpoint&, const Quantization&, std::string_view module,
                                   std::size_t rows, std::size_t cols, std::vector<std::string>& problems);
 
+// Whether find_weight reads the content of a tensor of that name.
+bool content_is_read(std::string_view tensor);
+
 }  // namespace baleen

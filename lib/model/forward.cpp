@@ -50,9 +50,23 @@ void rms_norm(const Pass& pass, const Matrix& gain, double eps, const float* x, 
 void embed(const Pass& pass, float* residual) {
   const Matrix& embedding = pass.model.global()[Role::embed_tokens];
   const auto widen = pass.kernels.widen_row[static_cast<std::size_t>(embedding.format)];
-  pass.pool.parallel_for(pass.count(), [&](std::size_t t, std::size_t) {
-    widen(embedding, static_cast<std::size_t>(pass.tokens[t].id), residual + t * embedding.cols);
-  });
+  const auto widen_rows = [&](std::size_t begin, std::size_t end) {
+    pass.pool.parallel_for(end - begin, [&](std::size_t i, std::size_t) {
+      const std::size_t t = begin + i;
+      widen(embedding, static_cast<std::size_t>(pass.tokens[t].id), residual + t * embedding.cols);
+    });
+  };
+  BoundedRows* const bounded = pass.model.embedding_rows();
+  if (!bounded) return widen_rows(0, pass.count());
+  std::vector<std::span<const std::byte>> rows;
+  for (const TokenInput& token : pass.tokens)
+    rows.emplace_back(embedding.values + static_cast<std::size_t>(token.id) * embedding.row_bytes,
+                      embedding.row_bytes);
+  for (std::size_t begin = 0; begin < rows.size();) {
+    const std::size_t end = begin + bounded->bring(std::span(rows).subspan(begin));
+    widen_rows(begin, end);
+    begin = end;
+  }
 }
 
 std::vector<float> rope_frequencies(const Config& config) {

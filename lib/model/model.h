@@ -7,14 +7,17 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/config.h"
+#include "checkpoint/page_cache.h"
 #include "checkpoint/quantized.h"
 #include "kernels/kernels.h"
 #include "model/architecture.h"
+#include "runtime/huge_memory.h"
 #include "runtime/thread_pool.h"
 
 namespace baleen {
@@ -33,6 +36,8 @@ class Weights {
   const kernels::Matrix& operator[](Role role) const { return matrices_[static_cast<std::size_t>(role)]; }
   kernels::Matrix& operator[](Role role) { return matrices_[static_cast<std::size_t>(role)]; }
   bool has(Role role) const { return (*this)[role].values != nullptr; }
+  std::span<const kernels::Matrix, role_count> all() const { return matrices_; }
+  std::span<kernels::Matrix, role_count> all() { return matrices_; }
 
  private:
   std::array<kernels::Matrix, role_count> matrices_{};
@@ -74,11 +79,19 @@ class Model {
   const Weights& global() const { return global_; }         // embeddings, final norm, head
   const std::vector<Layer>& layers() const { return layers_; }
   // For who lets a weight be another matrix of the same shape, and keeps that.
+  Weights& global() { return global_; }
   std::vector<Layer>& layers() { return layers_; }
   const std::vector<Inventory>& inventory() const { return inventory_; }
   // Rounds the output head to int8, groups of 32 columns with a bf16 scale each, in memory of its own: half the
   // bytes to read for every token. The embedding stays as it is, also where the two are one tensor.
   RoundedHead round_head(ThreadPool&, const kernels::Kernels&);
+  std::uint64_t rounded_head_bytes() const { return rounded_head_bytes_; }
+
+  // Keeps memory that weights were moved to, and how the rows of an embedding that stayed in its file are
+  // read (null: like everything else). See hold_resident(). Throws std::logic_error if it holds some already.
+  void hold(std::unique_ptr<HugeMemory> memory, std::unique_ptr<BoundedRows> embedding_rows);
+  // Null: rows of the embedding are read where they lie, and stay in memory.
+  BoundedRows* embedding_rows() const { return embedding_rows_.get(); }
   // KV cache of one token, all layers.
   std::uint64_t kv_bytes_per_token(kernels::KvFormat) const;
   std::size_t unused_tensors() const { return unused_tensors_; }  // in the files but not in the table: MTP layers
@@ -93,6 +106,9 @@ class Model {
   std::vector<Inventory> inventory_;
   std::size_t unused_tensors_ = 0;
   std::unique_ptr<std::byte[]> rounded_head_;
+  std::uint64_t rounded_head_bytes_ = 0;
+  std::unique_ptr<HugeMemory> held_;
+  std::unique_ptr<BoundedRows> embedding_rows_;
 };
 
 }  // namespace baleen

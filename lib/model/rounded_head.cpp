@@ -92,6 +92,10 @@ RoundedHead Model::round_head(ThreadPool& pool, const kernels::Kernels& kernels)
   Squares all;
   for (const Squares& s : squares) all = {all.weights + s.weights, all.errors + s.errors};
 
+  // The stored head is not needed any more, where it was copied and is not the embedding too.
+  if (held_ && stored.values != global_[Role::embed_tokens].values)
+    held_->give_up({stored.values, stored.rows * stored.row_bytes});
+  rounded_head_bytes_ = bytes;
   head.values = values;
   head.scales = scales;
   global_[Role::lm_head] = head;

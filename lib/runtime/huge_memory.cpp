@@ -1,6 +1,7 @@
 #include "runtime/huge_memory.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <new>
@@ -22,7 +23,16 @@ HugeMemory::HugeMemory(std::size_t bytes) : size_(bytes) {
   if (front > 0) munmap(start, front);
   if (front < huge_page) munmap(start + front + whole, huge_page - front);
   data_ = start + front;
-  madvise(data_, whole, MADV_HUGEPAGE);
+  // The last page only if it is needed whole: a budget counts bytes.
+  madvise(data_, bytes / huge_page * huge_page, MADV_HUGEPAGE);
+}
+
+void HugeMemory::give_up(std::span<const std::byte> part) {
+  const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  const auto offset = static_cast<std::size_t>(part.data() - data_);
+  const std::size_t begin = (offset + page - 1) / page * page;
+  const std::size_t end = (offset + part.size()) / page * page;
+  if (begin < end) madvise(data_ + begin, end - begin, MADV_DONTNEED);
 }
 
 HugeMemory::~HugeMemory() {

@@ -15,6 +15,8 @@ class HugeMemory {
   HugeMemory& operator=(const HugeMemory&) = delete;
 
   std::span<std::byte> bytes() const { return {data_, size_}; }
+  // Returns the whole pages inside of a part of it to the system: what they held is lost.
+  void give_up(std::span<const std::byte> part);
 
  private:
   std::byte* data_ = nullptr;  // at a huge page

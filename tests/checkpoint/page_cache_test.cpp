@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <vector>
 
 #include "checkpoint/files.h"
 #include "checkpoint/fixture.h"
@@ -33,6 +34,13 @@ void drop(const std::filesystem::path& path) {
   const FileDescriptor file(::open(path.c_str(), O_RDONLY));
   REQUIRE(::fdatasync(file.get()) == 0);
   ::posix_fadvise(file.get(), 0, 0, POSIX_FADV_DONTNEED);
+}
+
+// Drops a whole file. Pages that are on their way, read ahead when it was opened, would arrive later.
+bool can_be_dropped(const std::filesystem::path& path, std::span<const std::byte> file) {
+  ::madvise(const_cast<std::byte*>(file.data()), file.size(), MADV_POPULATE_READ);
+  drop_pages(path, 0, file);
+  return pages_held(file) == 0;
 }
 
 }  // namespace
@@ -69,6 +77,75 @@ TEST_CASE("what was read leaves the page cache, what was there before stays") {
   CHECK(sum == size / 4096 * 'a');
   CHECK(pages_held(part(0, 3)) == before);
   CHECK(pages_held(part(10, 5)) == 0);
+}
+
+TEST_CASE("single tensors come without what lies behind them, and pages are dropped for good") {
+  const TempDir dir;
+  const auto path =
+      dir.write("model.safetensors", safetensors({{"a", "U8", {size}, std::string(size, 'a')}}));
+  drop(path);
+  const Checkpoint checkpoint = Checkpoint::open(dir.path());
+  const std::span<const std::byte> file = checkpoint.file(0).bytes;
+  if (!can_be_dropped(path, file)) {
+    MESSAGE("this file system does not let go of pages: nothing to see");
+    return;
+  }
+  {
+    ScatteredReading reading(checkpoint);
+    unsigned sum = 0;
+    for (std::size_t at = piece; at < size; at += 2 * piece) {
+      reading.soon(file.subspan(at, 16));
+      sum += static_cast<unsigned>(file[at]);
+    }
+    CHECK(sum == 8 * 'a');
+    CHECK(pages_held(file) <= 8 * 16);  // a page each, or one of a few that are larger
+    CHECK(pages_held(file) >= 8);
+  }
+  // A part that begins and ends in the middle of a page takes both pages with it.
+  const std::size_t before = pages_held(file);
+  drop_pages(path, piece + 8, file.subspan(piece + 8, 2 * piece));
+  CHECK(pages_held(file.subspan(piece, 2 * piece + 8)) == 0);
+  CHECK(pages_held(file) < before);
+  drop_pages(path, 0, file);
+  CHECK(pages_held(file) == 0);
+}
+
+TEST_CASE("rows of a matrix: no more than allowed are held, and one comes in any case") {
+  const TempDir dir;
+  const auto path =
+      dir.write("model.safetensors", safetensors({{"a", "U8", {size}, std::string(size, 'a')}}));
+  drop(path);
+  const Checkpoint checkpoint = Checkpoint::open(dir.path());
+  const std::span<const std::byte> file = checkpoint.file(0).bytes;
+  const bool seen = can_be_dropped(path, file);
+  constexpr std::size_t around = std::size_t{64} << 10;
+  constexpr std::size_t row_bytes = 10'000;
+  const std::span<const std::byte> matrix = file.last(size);
+  const auto row = [&](std::size_t i) { return matrix.subspan(i * row_bytes, row_bytes); };
+  BoundedRows rows(path, file.size() - size, matrix, 10 * around);
+  std::vector<std::span<const std::byte>> wanted;
+  for (std::size_t i = 0; i < 300; ++i) wanted.push_back(row(i * 617 % 1600));
+  std::size_t groups = 0;
+  for (std::size_t begin = 0; begin < wanted.size(); ++groups) {
+    const std::size_t count = rows.bring(std::span(wanted).subspan(begin));
+    REQUIRE(count > 0);
+    for (std::size_t i = begin; i < begin + count; ++i) CHECK(wanted[i].front() == std::byte{'a'});
+    begin += count;
+    CHECK(rows.held() <= rows.allowance());
+    if (seen)
+      CHECK(pages_held(matrix) <= rows.allowance() / static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)));
+  }
+  CHECK(groups >= 300 / 10);
+  CHECK(groups < 300);
+  // What is there costs nothing.
+  const std::size_t held = rows.held();
+  const std::span<const std::byte> last = wanted.back();
+  CHECK(rows.bring({&last, 1}) == 1);
+  CHECK(rows.held() == held);
+  CHECK(rows.bring({}) == 0);
+  BoundedRows none(path, file.size() - size, matrix, 0);
+  CHECK(none.bring(wanted) == 1);
+  CHECK(none.held() > 0);
 }
 
 TEST_CASE("bytes that lie in no file are nobody's") {
