@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "model/memory_plan.h"
 #include "model/products.h"
 
 namespace baleen {
@@ -109,25 +110,11 @@ void LayerRunner::inner(const Matrix& gate, const Matrix& up, const float* x, st
   pass.kernels.silu_mul(inner, room, tokens * gate.rows);
 }
 
-// The large buffers of a pass; those of attention's blocks have bounds of their own (attention.cpp).
 std::uint64_t LayerRunner::memory(const Config& c, std::size_t threads, std::size_t window,
                                   std::size_t most_tokens) {
-  constexpr std::uint64_t attention_blocks = std::uint64_t{4} * (8 << 20) * sizeof(float);
   const KvLayout layout(c, kernels::KvFormat::f32);
-  const std::size_t heads = c.num_attention_heads;
-  const bool mla = c.attention == AttentionKind::mla;
-  const std::size_t attention_width =
-      mla ? c.q_lora_rank + heads * (c.qk_head_dim() + c.v_head_dim) + c.kv_lora_rank + c.qk_rope_head_dim
-          : (2 * heads + 2 * c.num_key_value_heads) * c.head_dim;
-  const std::size_t inner_width = std::max<std::size_t>(
-      c.intermediate_size, (c.num_experts_per_tok + c.n_shared_experts) * c.moe_intermediate_size);
-  // Normed and packed rows beside; every thread of the down projections has sums of all tokens, and a share
-  // of the hidden columns.
-  const std::uint64_t floats = 4 * c.hidden_size + attention_width + inner_width + c.n_routed_experts +
-                               c.num_experts_per_tok * c.hidden_size +
-                               threads * std::min<std::size_t>(512, c.hidden_size);
   const std::uint64_t windows = (most_tokens + window - 1) / window;
-  return floats * sizeof(float) * most_tokens + windows * window * layout.position_bytes + attention_blocks;
+  return pass_memory(c, threads, most_tokens, 0) + windows * window * layout.position_bytes;
 }
 
 }  // namespace baleen

@@ -91,6 +91,21 @@ std::string format_bytes(std::uint64_t bytes) {
   return format_scaled(static_cast<double>(bytes), 1024, "iB", {"K", "M", "G", "T"});
 }
 
+std::string format_bytes_option(std::uint64_t bytes) {
+  constexpr std::string_view units = "KMGT";
+  std::size_t unit = 0;
+  double value = static_cast<double>(bytes) / 1024;
+  while (value >= 1000 && unit + 1 < units.size()) {
+    value /= 1024;
+    ++unit;
+  }
+  const double digits = value < 10 ? 100 : 10;
+  for (double number = std::ceil(value * digits);; ++number) {
+    const std::string text = format_fixed(number / digits, value < 10 ? 2 : 1) + units[unit];
+    if (parse_bytes(text) >= bytes) return text;  // rounding may be a byte short
+  }
+}
+
 std::string format_count(std::uint64_t count) {
   if (count < 10000) return std::to_string(count);
   return format_scaled(static_cast<double>(count), 1000, "", {"k", "M", "G", "T"});

@@ -15,6 +15,8 @@ std::uint64_t parse_count(std::string_view text);
 double parse_number(std::string_view text, double low, double high);
 
 std::string format_bytes(std::uint64_t bytes);  // "29.7 GiB"
+// "1.31M": the least number of so many digits that parse_bytes reads as no less.
+std::string format_bytes_option(std::uint64_t bytes);
 std::string format_count(std::uint64_t count);  // "15.9 G", below 10,000 as it is
 std::string format_seconds(double seconds);     // "0.12 s", "3 min 20 s", "2 h 05 min"
 std::string format_fixed(double value, int digits);

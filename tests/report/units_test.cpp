@@ -46,6 +46,21 @@ TEST_CASE("numbers have a range") {
   }
 }
 
+TEST_CASE("a size for an option is read as no less, and as little more as its digits allow") {
+  CHECK(format_bytes_option(0) == "0.00K");
+  CHECK(format_bytes_option(1) == "0.01K");
+  CHECK(format_bytes_option(std::uint64_t{3} << 29) == "1.50G");
+  CHECK(format_bytes_option((std::uint64_t{3} << 29) + 1) == "1.51G");
+  CHECK(format_bytes_option(std::uint64_t{12} << 30) == "12.0G");
+  CHECK(format_bytes_option(std::uint64_t{1010} << 30) == "0.99T");
+  for (std::uint64_t bytes = 1; bytes < std::uint64_t{1} << 62; bytes += bytes / 7 + 1) {
+    CAPTURE(bytes);
+    const std::uint64_t read = parse_bytes(format_bytes_option(bytes));
+    CHECK(read >= bytes);
+    CHECK(read - bytes <= bytes / 50 + 11);
+  }
+}
+
 TEST_CASE("numbers are written for people") {
   CHECK(format_bytes(1023) == "1023 B");
   CHECK(format_bytes(1024) == "1.00 KiB");
