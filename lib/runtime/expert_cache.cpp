@@ -174,8 +174,12 @@ void ExpertCache::refill() {
 }
 
 void ExpertCache::throw_read_error(const Slot& slot) {
-  reader_.wait(slot.batch);
-  throw Error("a read that failed without a reason");
+  try {
+    reader_.wait(slot.batch);
+  } catch (const ReadError& error) {
+    throw files_.explained(error);
+  }
+  throw std::logic_error("ExpertCache: a read that has not failed");
 }
 
 // ---- Guesses.
