@@ -3,6 +3,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "cmd/loads_json.h"
 #include "cmd/route_stats_report.h"
 #include "report/units.h"
 
@@ -14,18 +15,6 @@ using By = RouteStatsOptions::By;
 
 std::string dump(const Json& value) {
   return value.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
-Json layer_json(const LayerLoad& layer) {
-  const LoadStatistics s = load_statistics(layer.load);
-  Json object = {
-      {"layer", layer.layer}, {"load", layer.load},   {"tokens", layer.tokens},
-      {"top_k", layer.top_k}, {"max_vio", s.max_vio}, {"max_vio_by_chance", max_vio_by_chance(layer)},
-      {"cv", s.cv},           {"entropy", s.entropy}, {"gini", s.gini},
-      {"dead", s.dead}};
-  for (std::size_t i = 0; i < load_quantiles.size(); ++i)
-    object["utilization_p" + format_fixed(100 * load_quantiles[i], 0)] = s.quantiles[i];
-  return object;
 }
 
 Json layers_json(const std::vector<LayerLoad>& layers) {
@@ -136,18 +125,16 @@ Json pairs_json(const RouteReport& r) {
   return list;
 }
 
-Json head_json(const RouteReport& r) {
-  Json object = {{"schema", 1}};
-  if (const auto& h = r.found.header) {
-    object["model"] = h->model;
-    object["experts"] = h->experts;
-    object["top_k"] = h->top_k;
-    object["tokens"] = r.found.loads.tokens();
-    object["prompt_tokens"] = r.found.prompt_tokens;
-    object["generated_tokens"] = r.found.generated_tokens;
-  }
-  object["lines_left_out"] = r.found.problems;
-  return object;
+LoadSummary summary(const RouteReport& r) {
+  LoadSummary summary{.source = {}, .lines_left_out = r.found.problems};
+  if (const auto& h = r.found.header)
+    summary.source = LoadSummary::Source{.model = h->model,
+                                         .experts = h->experts,
+                                         .top_k = h->top_k,
+                                         .tokens = r.found.loads.tokens(),
+                                         .prompt_tokens = r.found.prompt_tokens,
+                                         .generated_tokens = r.found.generated_tokens};
+  return summary;
 }
 
 void append_csv(std::string& text, const std::string& key, const std::vector<LayerLoad>& layers) {
@@ -172,15 +159,9 @@ std::string csv_cell(const std::string& text) {
 
 }  // namespace
 
-// Everything on lines of its own, and a line for each layer: what is long stays readable and can be grepped.
+// Everything on lines of its own.
 std::string route_json(const RouteReport& r) {
-  Json object = head_json(r);
-  std::string text = dump(object);
-  text.pop_back();  // "}"
-  text += ",\n\"layers\":[\n";
-  for (std::size_t l = 0; l < r.layers.size(); ++l)
-    text += dump(layer_json(r.layers[l])) + (l + 1 < r.layers.size() ? ",\n" : "\n");
-  text += "]";
+  std::string text = "{" + loads_json(summary(r), r.layers);
   const auto add = [&](const char* key, const Json& value) {
     text += ",\n\"" + std::string(key) + "\":" + dump(value);
   };

@@ -104,8 +104,12 @@ RouteCollector::RouteCollector(const RouteHeader& header, OnToken on_token,
       on_pass_done_(std::move(on_pass_done)) {}
 
 void RouteCollector::attach(Observer& observer) {
-  observer.route = [this](std::size_t layer, std::span<const TokenInput> tokens,
-                          std::span<const Choice> choices) { route(layer, tokens, choices); };
+  observer.route = [this, before = std::move(observer.route)](std::size_t layer,
+                                                              std::span<const TokenInput> tokens,
+                                                              std::span<const Choice> choices) {
+    if (before) before(layer, tokens, choices);
+    route(layer, tokens, choices);
+  };
   if (detail_ != RouteDetail::scores) return;
   observer.scores = [this](std::size_t layer, std::span<const TokenInput> tokens,
                            std::span<const float> values) { scores(layer, tokens, values); };

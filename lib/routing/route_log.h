@@ -34,7 +34,7 @@ class RouteCollector {
   RouteCollector(const RouteCollector&) = delete;  // observers refer to it
   RouteCollector& operator=(const RouteCollector&) = delete;
 
-  // Sets what the observer calls for routes and scores.
+  // Sets what the observer calls for routes, after what it called before, and for scores.
   void attach(Observer&);
 
  private:
