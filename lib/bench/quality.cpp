@@ -28,13 +28,14 @@ double log_sum(std::span<const float> logits) {
 // A model that reads a window chunk by chunk and keeps the chunk's logits and routes.
 class Reader {
  public:
-  Reader(const Model& model, ThreadPool& pool, const QualityOptions& options)
+  Reader(const Model& model, ThreadPool& pool, const QualityOptions& options, ExpertCache* experts)
       : model_(model),
         session_(model, pool,
                  {.context = options.window,
                   .kv_format = options.kv_format,
                   .kernels = options.kernels,
-                  .cancel = options.cancel}) {
+                  .cancel = options.cancel,
+                  .experts = experts}) {
     observer_.route = [this](std::size_t, std::span<const TokenInput> tokens,
                              std::span<const Choice> choices) {
       const std::size_t top_k = choices.size() / tokens.size();
@@ -119,9 +120,9 @@ std::vector<Prediction> predict_text(const Model& model, const Model* reference,
   for (std::size_t window = 0; window < ids.size(); window += options.window) {
     const std::size_t end = std::min(ids.size(), window + options.window);
     if (end - window < 2) break;  // a token alone predicts nothing
-    Reader reader(model, pool, options);
+    Reader reader(model, pool, options, options.experts);
     std::optional<Reader> other;
-    if (reference) other.emplace(*reference, pool, options);
+    if (reference) other.emplace(*reference, pool, options, options.reference_experts);
     // The last token of a window is predicted and predicts nothing.
     for (std::size_t begin = window; begin + 1 < end; begin += chunk) {
       const std::size_t count = std::min(chunk, end - 1 - begin);

@@ -16,6 +16,8 @@
 
 namespace baleen {
 
+class ExpertCache;
+
 // One position of a text.
 struct Prediction {
   double nats = 0;  // -log of the probability that the model gave the token that came
@@ -45,6 +47,9 @@ struct QualityOptions {
   kernels::KvFormat kv_format = kernels::KvFormat::f32;
   std::size_t window = 0;  // tokens; the text is cut into windows that know nothing of each other
   const std::atomic<bool>* cancel = nullptr;
+  // Where routed experts come from, those of the model and of the reference; null: they are in memory.
+  ExpertCache* experts = nullptr;
+  ExpertCache* reference_experts = nullptr;
 };
 
 // Every token's prediction but of the first one of each window. `reference` may be null. `on_progress` is

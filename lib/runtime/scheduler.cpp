@@ -25,6 +25,15 @@ std::size_t most_shared(const Generation& generation) {
 
 }  // namespace
 
+GenerateTimes& GenerateTimes::operator+=(const GenerateTimes& other) {
+  prefill_seconds += other.prefill_seconds;
+  decode_seconds += other.decode_seconds;
+  prefilled_tokens += other.prefilled_tokens;
+  shared_tokens += other.shared_tokens;
+  decoded_tokens += other.decoded_tokens;
+  return *this;
+}
+
 Scheduler::Scheduler(const Model& model, ThreadPool& pool, const SchedulerOptions& options)
     : model_(model),
       pool_(pool),

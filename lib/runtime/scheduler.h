@@ -45,6 +45,10 @@ struct GenerateTimes {
   std::size_t prefilled_tokens = 0;  // that went through the model in prefill_seconds
   std::size_t shared_tokens = 0;     // of the prompt that did not have to: their rows were copied
   std::size_t decoded_tokens = 0;    // that went through the model in decode_seconds
+
+  std::size_t tokens() const { return prefilled_tokens + decoded_tokens; }
+  double seconds() const { return prefill_seconds + decode_seconds; }
+  GenerateTimes& operator+=(const GenerateTimes&);
 };
 
 // A generation that has come to its end, or could not: then `error` is what was thrown.
