@@ -26,12 +26,16 @@
 #include "cmd/parse.h"
 #include "cmd/rounded_head.h"
 #include "cmd/signals.h"
+#include "cmd/weight_memory.h"
 #include "error.h"
+#include "model/memory_plan.h"
 #include "model/model.h"
+#include "model/weight_files.h"
 #include "report/memory.h"
 #include "report/progress.h"
 #include "report/units.h"
 #include "runtime/kv_formats.h"
+#include "runtime/limited_memory.h"
 #include "runtime/thread_pool.h"
 #include "tokenizer/tokenizer.h"
 
@@ -89,6 +93,9 @@ void check_combinations(const BenchOptions& o) {
   need(!o.layers || o.shape, "--layers", "--shape");
   need(!o.reference || o.text, "--kl", "a text to compare on: --ppl FILE");
   need(!o.context || o.text, "--ctx", "--ppl FILE");
+  if (o.memory && o.shape)
+    throw UsageError(
+        "--memory (or $BALEEN_MEMORY) and --shape exclude each other: these weights lie in no files");
   if (o.text && o.shape) throw UsageError("--ppl and --shape exclude each other: noise predicts nothing");
   if (o.text && o.cost_per_hour) throw UsageError("--ppl and --cost-per-hour exclude each other");
   check_cost_options(o);
@@ -308,15 +315,18 @@ void warm_up(const BenchOptions& o, const Subject& subject, ThreadPool& pool, Sp
   }
 }
 
-void measure(const BenchOptions& o, const Subject& subject, const kernels::Kernels& kernels, ThreadPool& pool,
-             std::span<const SpeedTest> tests, MachineLimits& limits, SpeedReport& report) {
+// `experts` is null if all of them are in memory.
+void measure(const BenchOptions& o, const Subject& subject, ExpertCache* experts,
+             const kernels::Kernels& kernels, ThreadPool& pool, std::span<const SpeedTest> tests,
+             MachineLimits& limits, SpeedReport& report) {
   SpeedBench bench(subject.model, pool,
                    {.kernels = &kernels,
                     .kv_format = o.kv_format,
                     .seed = o.seed,
                     .repetitions = o.repetitions,
                     .layer_counts = subject.layer_counts,
-                    .cancel = SignalFlag::cancel()},
+                    .cancel = SignalFlag::cancel(),
+                    .experts = experts},
                    tests);
   Progress progress(progress_mode(o), "bench", tests.size() * (o.repetitions + 1), "runs", write_message);
   const auto start = Clock::now();
@@ -395,12 +405,20 @@ int run_speed(const BenchOptions& o, const std::string& command_line) {
   const std::size_t cached = cached_tokens(tests);
   if (subject) check_kv_memory(config, o.kv_format, cached);
   ThreadPool pool(o.threads.value_or(default_thread_count()));
+  const std::uint64_t cache = last_level_cache_bytes();
+  std::optional<std::uint64_t> budget;
+  if (subject) {
+    const std::uint64_t beside = bandwidth_buffer_bytes(cache, available_memory());
+    budget = weight_budget(o, subject->model, subject->name,
+                           {.kv_bytes = kv_cache_bytes(config, o.kv_format, cached) + beside,
+                            .longest_prompt = cached,
+                            .threads = pool.size()});
+  }
 
   int signal = 0;
   SpeedReport report;
   try {
     const SignalFlag flag;
-    const std::uint64_t cache = last_level_cache_bytes();
     MachineLimits limits(pool, kernels, bandwidth_buffer_bytes(cache, available_memory()));
     if (limits.buffer_bytes() < bandwidth_buffer_bytes(cache, std::uint64_t{0} - 1)) {
       warn(o, "memory is short: bandwidth is measured on " + format_bytes(limits.buffer_bytes()) + " alone");
@@ -409,9 +427,12 @@ int run_speed(const BenchOptions& o, const std::string& command_line) {
     round_head_if_asked(o, subject->model, pool, kernels);
     report = describe(o, *subject, command_line, kernels, pool.size());
     report.bandwidth_buffer_bytes = limits.buffer_bytes();
-    warm_up(o, *subject, pool, report);
+    LimitedMemory memory;
+    if (budget)
+      memory = load_weights(o, subject->model, subject->name, *budget, nullptr, SignalFlag::cancel());
+    if (!memory.experts) warm_up(o, *subject, pool, report);
     try {
-      measure(o, *subject, kernels, pool, tests, limits, report);
+      measure(o, *subject, memory.experts.get(), kernels, pool, tests, limits, report);
     } catch (const Cancelled&) {
     }
     report.bandwidth = limits.bandwidth();
@@ -456,6 +477,28 @@ std::size_t choose_window(const BenchOptions& o, const Model& model, std::size_t
   return std::min(o.context.value_or(most), tokens);
 }
 
+// The bytes that --memory gives the weights of each.
+struct WeightBudgets {
+  std::uint64_t model = 0;
+  std::uint64_t reference = 0;
+};
+
+WeightBudgets quality_budgets(const BenchOptions& o, const fs::path& folder, const Model& model,
+                              const std::optional<Model>& reference, std::size_t window,
+                              std::size_t threads) {
+  std::uint64_t kv_bytes = kv_cache_bytes(model.config(), o.kv_format, window);
+  if (reference) kv_bytes += kv_cache_bytes(reference->config(), o.kv_format, window);
+  const PassNeeds needs{.kv_bytes = kv_bytes, .longest_prompt = window, .threads = threads};
+  const std::uint64_t both = weight_budget(o, model, folder, needs).value_or(0);
+  if (!reference) return {.model = both};
+  constexpr std::uint64_t unlimited = std::uint64_t{0} - 1;
+  const auto plan = [](const Model& m, const fs::path& f) {
+    return plan_memory(m, WeightFiles(m.checkpoint(), f), unlimited);
+  };
+  const auto [first, second] = share_budget(plan(model, folder), plan(*reference, *o.reference), both);
+  return {.model = first, .reference = second};
+}
+
 int run_quality(const BenchOptions& o) {
   const kernels::Kernels& kernels = choose_kernels(o.isa);
   const fs::path folder = o.model ? *o.model : default_model_folder();
@@ -479,18 +522,30 @@ int run_quality(const BenchOptions& o) {
   check_kv_memory(model.config(), o.kv_format, window);
 
   ThreadPool pool(o.threads.value_or(default_thread_count()));
+  std::optional<WeightBudgets> budgets;
+  if (o.memory) budgets = quality_budgets(o, folder, model, reference, window, pool.size());
   round_head_if_asked(o, model, pool, kernels);
   int signal = 0;
   std::vector<Prediction> predictions;
   {
     const SignalFlag flag;
     Progress progress(progress_mode(o), "predict", ids.size(), "tokens", write_message);
-    const auto start = Clock::now();
     try {
-      predictions = predict_text(
-          model, reference ? &*reference : nullptr, ids, pool,
-          {.kernels = &kernels, .kv_format = o.kv_format, .window = window, .cancel = SignalFlag::cancel()},
-          [&](std::size_t done) { progress.update(done, seconds_since(start)); });
+      LimitedMemory memory;
+      LimitedMemory reference_memory;
+      if (budgets) memory = load_weights(o, model, folder, budgets->model, nullptr, SignalFlag::cancel());
+      if (budgets && reference)
+        reference_memory =
+            load_weights(o, *reference, *o.reference, budgets->reference, nullptr, SignalFlag::cancel());
+      const auto start = Clock::now();
+      predictions = predict_text(model, reference ? &*reference : nullptr, ids, pool,
+                                 {.kernels = &kernels,
+                                  .kv_format = o.kv_format,
+                                  .window = window,
+                                  .cancel = SignalFlag::cancel(),
+                                  .experts = memory.experts.get(),
+                                  .reference_experts = reference_memory.experts.get()},
+                                 [&](std::size_t done) { progress.update(done, seconds_since(start)); });
     } catch (const Cancelled&) {
       signal = SignalFlag::signal();
     }

@@ -309,10 +309,9 @@ Command bench_definition(BenchOptions& target) {
   Option model = model_option(target);
   model.group = "Tests";
   command.options.push_back(std::move(model));
-  for (auto&& group :
-       {test_options(target), shape_options(target), quality_options(target), cost_options(target),
-        format_options(target), machine_options(target), message_options(target),
-        not_in_this_version({{.name = "memory", .value = "SIZE", .env = "BALEEN_MEMORY"}})}) {
+  for (auto&& group : {test_options(target), shape_options(target), quality_options(target),
+                       cost_options(target), format_options(target), machine_options(target),
+                       std::vector<Option>{memory_option(target)}, message_options(target)}) {
     command.options.insert(command.options.end(), group.begin(), group.end());
   }
   return command;

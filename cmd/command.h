@@ -23,8 +23,7 @@ struct Option {
   std::string_view env = {};       // environment variable that stands in for the option
   std::vector<std::string_view> choices = {};
   bool repeatable = false;
-  bool in_brief = true;   // shown by -h
-  bool available = true;  // false: the name is known, but this version lacks what it asks for
+  bool in_brief = true;  // shown by -h
   std::function<void(std::string_view value)> set = {};  // throws UsageError for a value that does not fit
 };
 
@@ -41,7 +40,6 @@ struct Command {
   std::string_view dash_hint = {};  // what to do with an argument that begins with -
   std::vector<Example> examples = {};
   std::vector<Option> options = {};
-  bool available = true;
   std::function<void(std::vector<std::string> words)> operands = {};  // what is left beside options
 };
 

@@ -8,7 +8,7 @@
 
 namespace baleen::cmd {
 
-// Every definition, for help and completions; those of later versions are named and not available.
+// Every definition, for help and completions.
 std::vector<Command> all_commands();
 
 // `baleen run` and so on. Each returns the exit status.

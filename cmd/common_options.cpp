@@ -122,6 +122,32 @@ std::vector<Option> machine_options(CommonOptions& o) {
   return options;
 }
 
+MemorySize parse_memory(std::string_view text) {
+  if (text == "auto") return {};
+  try {
+    return {parse_bytes(text)};
+  } catch (const UsageError& error) {
+    throw UsageError(std::string(error.what()) + "\nauto is what the machine can spare");
+  }
+}
+
+Option memory_option(CommonOptions& o) {
+  return {.name = "memory",
+          .value = "SIZE",
+          .argument = Option::Argument::text,
+          .group = "Machine",
+          .brief = "memory for weights at most: 24G, or auto",
+          .text =
+              "Weights take SIZE bytes of memory at most (24G, 512M), page cache included: what every "
+              "token needs is loaded, and as many routed experts are kept as there is room for; the "
+              "others are read from the files when they are asked for. auto is what machine and cgroups "
+              "can spare beside the KV cache. A size that is too small is an error that names the least "
+              "that works. Results are the same for any size. See MODELS LARGER THAN MEMORY in "
+              "baleen-run(1).",
+          .env = "BALEEN_MEMORY",
+          .set = [&o](std::string_view value) { o.memory = parse_memory(value); }};
+}
+
 std::vector<Option> message_options(CommonOptions& o) {
   using Help = CommonOptions::Help;
   constexpr std::string_view group = "Messages";
@@ -178,15 +204,6 @@ std::vector<Option> message_options(CommonOptions& o) {
        .in_brief = false,
        .set = [&o](std::string_view) { o.version = true; }},
   };
-}
-
-std::vector<Option> not_in_this_version(std::vector<Option> options) {
-  for (Option& option : options) {
-    option.group = "Not in this version";
-    option.in_brief = false;
-    option.available = false;
-  }
-  return options;
 }
 
 Progress::Mode progress_mode(const CommonOptions& options) {

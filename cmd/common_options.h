@@ -18,6 +18,13 @@
 
 namespace baleen::cmd {
 
+// A bound on memory, or what the machine can spare.
+struct MemorySize {
+  std::optional<std::uint64_t> bytes;  // none: auto
+};
+// "1.5G" or "auto".
+MemorySize parse_memory(std::string_view text);
+
 struct CommonOptions {
   std::optional<std::filesystem::path> model;
   std::optional<std::size_t> threads;
@@ -26,6 +33,7 @@ struct CommonOptions {
   // tied.
   kernels::KvFormat kv_format = kernels::KvFormat::f32;
   bool lm_head_int8 = false;
+  std::optional<MemorySize> memory;
 
   bool verbose = false;
   bool quiet = false;
@@ -40,14 +48,12 @@ struct CommonOptions {
 Option model_option(CommonOptions& target);                    // -m
 std::vector<Option> processor_options(CommonOptions& target);  // -t, --isa
 std::vector<Option> machine_options(CommonOptions& target);    // and --kv-type, --lm-head
+Option memory_option(CommonOptions& target);                   // --memory, for weights
 std::vector<Option> message_options(
     CommonOptions& target);  // -v, -q, --progress, --color, -h, --help, --version
 
 // Where progress goes by these options and by what standard error is.
 Progress::Mode progress_mode(const CommonOptions& options);
-
-// Marks options that only later versions have: asking for one is answered plainly, never ignored.
-std::vector<Option> not_in_this_version(std::vector<Option> options);
 
 // If help or version is asked for, prints it and returns true.
 bool print_help_or_version(const CommonOptions& options, const Command& command);

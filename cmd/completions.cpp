@@ -23,20 +23,6 @@ std::string choices(const Option& option) {
   return join({option.choices.begin(), option.choices.end()}, " ");
 }
 
-void for_each_available(const Command& command, const std::function<void(const Option&)>& use) {
-  for (const Option& option : command.options) {
-    if (option.available) use(option);
-  }
-}
-
-std::vector<Command> available(std::span<const Command> commands) {
-  std::vector<Command> result;
-  for (const Command& command : commands) {
-    if (command.available) result.push_back(command);
-  }
-  return result;
-}
-
 // What may follow the option, in bash: a line for its branch of `case $prev`.
 std::string bash_argument(const Option& option) {
   const auto reply = [](const std::string& words) {
@@ -50,12 +36,12 @@ std::string bash_argument(const Option& option) {
 std::string bash_command(const Command& command) {
   std::string text = "    " + std::string(command.name) + ")\n      case $prev in\n";
   std::vector<std::string> words;
-  for_each_available(command, [&](const Option& option) {
+  for (const Option& option : command.options) {
     const std::vector<std::string> names = spellings(option);
     words.insert(words.end(), names.begin(), names.end());
-    if (option.value.empty()) return;
+    if (option.value.empty()) continue;
     text += "        " + join(names, " | ") + ") " + bash_argument(option) + "; return ;;\n";
-  });
+  }
   return text + "      esac\n      [[ $cur == -* ]] && mapfile -t COMPREPLY < <(compgen -W '" +
          join(words, " ") + "' -- \"$cur\")\n      ;;\n";
 }
@@ -114,7 +100,7 @@ std::string fish_option(const Command& command, const Option& option) {
 std::string bash_completion(std::span<const Command> commands) {
   std::string names;
   std::string branches;
-  for (const Command& command : available(commands)) {
+  for (const Command& command : commands) {
     names += std::string(command.name) + " ";
     branches += bash_command(command);
   }
@@ -133,11 +119,10 @@ std::string bash_completion(std::span<const Command> commands) {
 std::string zsh_completion(std::span<const Command> commands) {
   std::string names;
   std::string branches;
-  for (const Command& command : available(commands)) {
+  for (const Command& command : commands) {
     names += " '" + std::string(command.name) + ":" + escape_zsh(command.summary) + "'";
     branches += "        " + std::string(command.name) + ")\n          _arguments -s -S";
-    for_each_available(command,
-                       [&](const Option& option) { branches += " \\\n            " + zsh_option(option); });
+    for (const Option& option : command.options) branches += " \\\n            " + zsh_option(option);
     branches += " \\\n            '1:prompt:' && ret=0\n          ;;\n";
   }
   return "#compdef baleen\n"
@@ -172,10 +157,10 @@ std::string fish_completion(std::span<const Command> commands) {
       "complete -c baleen -n __fish_use_subcommand -s h -l help -d 'list the commands'\n"
       "complete -c baleen -n __fish_use_subcommand -l version -d 'version, and the instruction sets built "
       "in'\n";
-  for (const Command& command : available(commands)) {
+  for (const Command& command : commands) {
     text += "complete -c baleen -n __fish_use_subcommand -a " + std::string(command.name) + " -d " +
             escape_fish(command.summary) + "\n";
-    for_each_available(command, [&](const Option& option) { text += fish_option(command, option); });
+    for (const Option& option : command.options) text += fish_option(command, option);
   }
   return text;
 }

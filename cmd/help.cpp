@@ -63,19 +63,6 @@ std::vector<std::string_view> groups(const Command& command) {
   return names;
 }
 
-std::string unavailable_names(const Command& command) {
-  std::string names;
-  for (const Option& option : command.options) {
-    if (!option.available) names += (names.empty() ? "" : ", ") + option_name(option);
-  }
-  return names;
-}
-
-// A heading over names that are known and refused; nothing if there are none.
-std::string not_in_this_version(const std::string& names, const Style& style) {
-  return names.empty() ? "" : "\n" + style.bold("Not in this version:") + "\n" + wrap(names, 2);
-}
-
 std::string usage(const Command& command, const Style& style) {
   return style.bold("Usage:") + " baleen " + std::string(command.name) + " " + std::string(command.synopsis) +
          "\n";
@@ -114,16 +101,13 @@ std::string man_options(const Command& command) {
   for (const std::string_view group : groups(command)) {
     std::string entries;
     for (const Option& option : command.options) {
-      if (option.group != group || !option.available) continue;
+      if (option.group != group) continue;
       entries += ".TP\n" + man_signature(option) + "\n" +
                  escape_man(std::string(option.text) + remarks(option)) + "\n";
     }
-    if (!entries.empty()) text += ".SS " + std::string(group) + "\n" + entries;
+    text += ".SS " + std::string(group) + "\n" + entries;
   }
-  const std::string later = unavailable_names(command);
-  if (later.empty()) return text;
-  return text + ".SS Not in this version\n.PP\nThese names are known and refused: " + escape_man(later) +
-         ".\n";
+  return text;
 }
 
 std::string man_examples(const Command& command) {
@@ -137,7 +121,6 @@ std::string man_examples(const Command& command) {
 std::string man_commands(std::span<const Command> commands) {
   std::string text;
   for (const Command& command : commands) {
-    if (!command.available) continue;
     text += ".TP\n\\fBbaleen " + std::string(command.name) + "\\fR\n" + escape_man(command.summary) +
             "; see\n.BR baleen\\-" + std::string(command.name) + " (1)\n";
   }
@@ -154,13 +137,12 @@ void replace(std::string& page, std::string_view mark, const std::string& text) 
 
 std::string brief_help(const Command& command, const Style& style) {
   std::size_t column = 0;
-  const auto shown = [](const Option& option) { return option.in_brief && option.available; };
   for (const Option& option : command.options) {
-    if (shown(option)) column = std::max(column, signature(option).size());
+    if (option.in_brief) column = std::max(column, signature(option).size());
   }
   std::string text = usage(command, style) + "\n";
   for (const Option& option : command.options) {
-    if (!shown(option)) continue;
+    if (!option.in_brief) continue;
     std::string left = signature(option);
     left.resize(column, ' ');
     const std::string fallback =
@@ -178,13 +160,12 @@ std::string full_help(const Command& command, const Style& style) {
   for (const std::string_view group : groups(command)) {
     std::string entries;
     for (const Option& option : command.options) {
-      if (option.group != group || !option.available) continue;
+      if (option.group != group) continue;
       entries += "  " + signature(option) + "\n" + wrap(std::string(option.text) + remarks(option), 10);
     }
-    if (!entries.empty()) text += "\n" + style.bold(std::string(group) + ":") + "\n" + entries;
+    text += "\n" + style.bold(std::string(group) + ":") + "\n" + entries;
   }
-  return text + not_in_this_version(unavailable_names(command), style) + "\nThe manual page baleen-" +
-         std::string(command.name) + "(1) says more.\n";
+  return text + "\nThe manual page baleen-" + std::string(command.name) + "(1) says more.\n";
 }
 
 std::string program_help(std::span<const Command> commands, const Style& style) {
@@ -195,17 +176,12 @@ std::string program_help(std::span<const Command> commands, const Style& style) 
           "the safetensors files they are published in.",
           0) +
       "\n" + style.bold("Commands:") + "\n";
-  std::string later;
   for (const Command& command : commands) {
-    if (!command.available) {
-      later += (later.empty() ? "" : ", ") + std::string(command.name);
-      continue;
-    }
     std::string name(command.name);
     name.resize(13, ' ');
     text += "  " + name + std::string(command.summary) + "\n";
   }
-  return text + not_in_this_version(later, style) +
+  return text +
          "\n'baleen COMMAND -h' shows the options most used, 'baleen COMMAND --help' all of them.\n"
          "'baleen --version' names the version and the instruction sets.\n";
 }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "cmd/output.h"
+#include "cmd/weight_memory.h"
 #include "report/memory.h"
 #include "report/table.h"
 #include "report/units.h"
@@ -85,6 +86,15 @@ std::string describe_memory(const Need& need, const std::optional<MemoryState>& 
          (state->available >= need.total() ? ": enough" : ": not enough, weights would be read from disk");
 }
 
+std::string describe_budget(const MemoryPlan& plan) {
+  std::string text = format_bytes(plan.budget) + ": " + describe_plan(plan);
+  if (!plan.everything_fits() && plan.experts > 0)
+    text += " (" +
+            format_fixed(100.0 * static_cast<double>(plan.slots) / static_cast<double>(plan.experts), 1) +
+            " %)";
+  return text + "; the least that works is " + format_bytes_option(plan.least);
+}
+
 std::string inventory_table(const Model& model, const Totals& totals) {
   using enum Table::Align;
   Table table({{"weights"},
@@ -103,9 +113,8 @@ std::string inventory_table(const Model& model, const Totals& totals) {
   return table.text();
 }
 
-void print_text(const Model& model, const std::filesystem::path& folder, std::size_t context,
-                KvFormat kv_format, const Need& need, const std::optional<MemoryState>& state,
-                const Style& style) {
+void print_text(const Model& model, const std::filesystem::path& folder, const InspectedNeed& asked,
+                const Need& need, const std::optional<MemoryState>& state, const Style& style) {
   const Config& config = model.config();
   const Totals totals = sum(model.inventory());
   std::string text;
@@ -136,9 +145,10 @@ void print_text(const Model& model, const std::filesystem::path& folder, std::si
   }
   line("KV cache", per_token + " per token");
   line("memory", format_bytes(need.total()) + " needed: weights " + format_bytes(need.weights) +
-                     ", KV cache " + format_bytes(need.kv_cache) + " (" + std::to_string(context) +
-                     " tokens in " + std::string(kv_format_name(kv_format)) + ")");
+                     ", KV cache " + format_bytes(need.kv_cache) + " (" + std::to_string(asked.context) +
+                     " tokens in " + std::string(kv_format_name(asked.kv_format)) + ")");
   line("", describe_memory(need, state));
+  if (asked.plan) line("--memory", describe_budget(*asked.plan));
   write_output(text);
 }
 
@@ -152,8 +162,19 @@ Json to_json(const Inventory& row) {
               {"active_bytes", row.active_bytes}};
 }
 
-void print_json(const Model& model, const std::filesystem::path& folder, std::size_t context,
-                KvFormat kv_format, const Need& need, const std::optional<MemoryState>& state) {
+Json to_json(const MemoryPlan& plan) {
+  return Json{{"bytes", plan.budget},
+              {"least_bytes", plan.least},
+              {"everything_fits", plan.everything_fits()},
+              {"resident_bytes", plan.resident_bytes},
+              {"embedding_bytes", plan.embedding_bytes},
+              {"expert_bytes", plan.slot_bytes},
+              {"slots", plan.slots},
+              {"experts", plan.experts}};
+}
+
+void print_json(const Model& model, const std::filesystem::path& folder, const InspectedNeed& asked,
+                const Need& need, const std::optional<MemoryState>& state) {
   const Config& config = model.config();
   const Totals totals = sum(model.inventory());
   Json kv_bytes;
@@ -161,6 +182,15 @@ void print_json(const Model& model, const std::filesystem::path& folder, std::si
     kv_bytes[std::string(name)] = model.kv_bytes_per_token(format);
   Json weights = Json::array();
   for (const Inventory& row : model.inventory()) weights.push_back(to_json(row));
+  Json memory{{"context", asked.context},
+              {"kv_type", kv_format_name(asked.kv_format)},
+              {"weight_bytes", need.weights},
+              {"kv_bytes", need.kv_cache},
+              {"needed_bytes", need.total()},
+              {"total_bytes", state ? Json(state->total) : Json()},
+              {"available_bytes", state ? Json(state->available) : Json()},
+              {"enough", state ? Json(state->available >= need.total()) : Json()}};
+  if (asked.plan) memory["budget"] = to_json(*asked.plan);
   const Json object{{"schema", 1},
                     {"model", folder.string()},
                     {"architecture", config.model_type},
@@ -182,27 +212,19 @@ void print_json(const Model& model, const std::filesystem::path& folder, std::si
                     {"unused_tensors", model.unused_tensors()},
                     {"weights", std::move(weights)},
                     {"kv_bytes_per_token", std::move(kv_bytes)},
-                    {"memory",
-                     {{"context", context},
-                      {"kv_type", kv_format_name(kv_format)},
-                      {"weight_bytes", need.weights},
-                      {"kv_bytes", need.kv_cache},
-                      {"needed_bytes", need.total()},
-                      {"total_bytes", state ? Json(state->total) : Json()},
-                      {"available_bytes", state ? Json(state->available) : Json()},
-                      {"enough", state ? Json(state->available >= need.total()) : Json()}}}};
+                    {"memory", std::move(memory)}};
   write_output(object.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
 }  // namespace
 
-void print_inspection(const Model& model, const std::filesystem::path& folder, std::size_t context,
-                      KvFormat kv_format, bool json, const Style& style) {
+void print_inspection(const Model& model, const std::filesystem::path& folder, const InspectedNeed& asked,
+                      bool json, const Style& style) {
   const Need need{.weights = sum(model.inventory()).bytes,
-                  .kv_cache = saturating_product(context, model.kv_bytes_per_token(kv_format))};
+                  .kv_cache = saturating_product(asked.context, model.kv_bytes_per_token(asked.kv_format))};
   const std::optional<MemoryState> state = memory_state();
-  if (json) return print_json(model, folder, context, kv_format, need, state);
-  print_text(model, folder, context, kv_format, need, state, style);
+  if (json) return print_json(model, folder, asked, need, state);
+  print_text(model, folder, asked, need, state, style);
 }
 
 }  // namespace baleen::cmd

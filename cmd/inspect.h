@@ -3,14 +3,22 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <optional>
 
 #include "cmd/terminal.h"
+#include "model/memory_plan.h"
 #include "model/model.h"
 
 namespace baleen::cmd {
 
-// `context`: the tokens that the memory is reckoned for.
-void print_inspection(const Model& model, const std::filesystem::path& folder, std::size_t context,
-                      kernels::KvFormat kv_format, bool json, const Style& style);
+// What the memory is reckoned for.
+struct InspectedNeed {
+  std::size_t context;  // tokens in the KV cache
+  kernels::KvFormat kv_format;
+  std::optional<MemoryPlan> plan;  // of --memory
+};
+
+void print_inspection(const Model& model, const std::filesystem::path& folder, const InspectedNeed& need,
+                      bool json, const Style& style);
 
 }  // namespace baleen::cmd

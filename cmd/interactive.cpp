@@ -62,14 +62,6 @@ std::string count_messages(const Json& messages) {
   return std::to_string(messages.size()) + (messages.size() == 1 ? " message" : " messages");
 }
 
-void add(GenerateTimes& sum, const GenerateTimes& times) {
-  sum.prefill_seconds += times.prefill_seconds;
-  sum.decode_seconds += times.decode_seconds;
-  sum.prefilled_tokens += times.prefilled_tokens;
-  sum.shared_tokens += times.shared_tokens;
-  sum.decoded_tokens += times.decoded_tokens;
-}
-
 std::string describe(const std::string& name, std::size_t tokens, double seconds) {
   std::string text = name + " " + std::to_string(tokens) + " tokens in " + format_seconds(seconds);
   if (tokens > 0 && seconds > 0)
@@ -264,7 +256,7 @@ Turn Dialogue::generate(const Prompt& prompt) {
   }
   Turn turn = chat_.answer(prompt);
   last_ = turn.times;
-  add(all_, turn.times);
+  all_ += turn.times;
   ++turns_;
   return turn;
 }

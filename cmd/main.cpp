@@ -15,7 +15,6 @@
 #include "cmd/signals.h"
 #include "cmd/terminal.h"
 #include "error.h"
-#include "report/version.h"
 
 namespace baleen::cmd {
 namespace {
@@ -32,9 +31,7 @@ int print(const std::string& text) {
 
 [[noreturn]] void throw_unknown_command(const std::string& name, const std::vector<Command>& commands) {
   std::vector<std::string> names;
-  for (const Command& command : commands) {
-    if (command.available) names.emplace_back(command.name);
-  }
+  for (const Command& command : commands) names.emplace_back(command.name);
   const bool option = name.starts_with('-');
   const std::string hint = option ? "" : suggestion(name, names);
   throw UsageError((option ? "unknown option " : "unknown command ") + name +
@@ -64,11 +61,6 @@ int dispatch(const Words& words) {
   if (name == "-h" || name == "--help") return print(program_help(commands, style));
   if (name == "--version") return print(version_for_environment());
   if (name == "--generate") return generate_file(rest);
-  for (const Command& command : commands) {
-    if (command.name == name) {
-      throw UsageError("this command is not in this version of baleen (" + std::string(version()) + ")");
-    }
-  }
   throw_unknown_command(name, commands);
 }
 

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "error.h"
-#include "report/version.h"
 
 namespace baleen::cmd {
 namespace {
@@ -38,9 +37,7 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 
 std::vector<std::string> option_names(const Command& command) {
   std::vector<std::string> names;
-  for (const Option& option : command.options) {
-    if (option.available) names.push_back(option_name(option));
-  }
+  for (const Option& option : command.options) names.push_back(option_name(option));
   return names;
 }
 
@@ -68,7 +65,8 @@ std::vector<std::string> take_operands(const Command& command, const std::vector
   for (const std::string& word : extras) {
     if (!options_ended && word == "--") {
       options_ended = true;
-    } else if (!options_ended && word.size() > 1 && word[0] == '-' && !std::isdigit(static_cast<unsigned char>(word[1]))) {
+    } else if (!options_ended && word.size() > 1 && word[0] == '-' &&
+               !std::isdigit(static_cast<unsigned char>(word[1]))) {
       throw_unknown(command, word);
     } else {
       operands.push_back(word);
@@ -136,9 +134,6 @@ Words read_words(const Command& command, std::vector<std::string> words) {
 
 // `source` is the option or the environment variable that the value came from.
 void apply(const Option& option, const std::string& source, const std::string& value) {
-  if (!option.available) {
-    throw UsageError(source + " is not in this version of baleen (" + std::string(version()) + ")");
-  }
   try {
     option.set(value);
   } catch (const UsageError& error) {

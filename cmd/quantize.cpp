@@ -180,7 +180,7 @@ std::string settings(const QuantizeOptions& o, std::span<const TokenId> ids) {
 }
 
 std::uint64_t calibration_memory(const QuantizeOptions& o) {
-  if (o.memory) return *o.memory;
+  if (o.memory && o.memory->bytes) return *o.memory->bytes;
   const std::optional<MemoryState> state = memory_state();
   return state ? state->available / 5 * 4 : 0;
 }

@@ -181,10 +181,10 @@ std::vector<Option> quality_options(QuantizeOptions& o) {
                "temporary file in "
                "OUT.partial. Too little is an error that names the least that works. By default four fifths "
                "of what "
-               "the machine can spare.",
+               "the machine can spare, as with auto.",
        .env = "BALEEN_MEMORY",
        .in_brief = false,
-       .set = [&o](std::string_view value) { o.memory = parse_bytes(value); }},
+       .set = [&o](std::string_view value) { o.memory = parse_memory(value); }},
   };
 }
 

@@ -31,7 +31,6 @@ struct QuantizeOptions : CommonOptions {
   bool feedback = false;                 // --method gptq
   std::optional<std::string> calibrate;  // a text
   std::uint64_t calibrate_tokens = 65'536;
-  std::optional<std::uint64_t> memory;
 
   std::uint64_t shard_size = std::uint64_t{4} << 30;
   bool dry_run = false;

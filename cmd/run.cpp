@@ -14,14 +14,21 @@
 #include "cmd/inspect.h"
 #include "cmd/interactive.h"
 #include "cmd/kernel_choice.h"
+#include "cmd/load_file.h"
 #include "cmd/model_folder.h"
+#include "cmd/output.h"
 #include "cmd/parse.h"
 #include "cmd/printer.h"
 #include "cmd/prompt.h"
 #include "cmd/run_options.h"
 #include "cmd/run_setup.h"
+#include "cmd/weight_memory.h"
 #include "error.h"
+#include "model/memory_plan.h"
 #include "model/model.h"
+#include "model/weight_files.h"
+#include "report/units.h"
+#include "routing/expert_shares.h"
 #include "routing/route_log.h"
 #include "runtime/generate.h"
 
@@ -30,8 +37,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void check_route_log(const RunOptions& options) {
+void check_route_options(const RunOptions& options) {
   if (options.label && !options.route_log) throw UsageError("--label names what --route-log writes");
+  if (options.route_prior && !options.memory)
+    throw UsageError(
+        "--route-prior says which experts --memory keeps at first; without --memory all are there");
   if (options.route_log != "-") return;
   if (!options.output) {
     throw UsageError(
@@ -49,7 +59,7 @@ void check_many(const RunOptions& options) {
   need(options.reward.has_value(), "--reward", options.many(), "--batch or --samples");
   need(options.resume, "--resume", options.batch.has_value(), "--batch");
   need(options.resume, "--resume", options.output.has_value(), "-o");
-  need(options.force, "--force", options.output.has_value(), "-o");
+  need(options.force, "--force", options.output || options.route_stats, "-o or --route-stats");
   if (options.resume && options.force) throw UsageError("--resume and --force contradict each other");
   if (!options.many()) return;
   if (!options.jsonl())
@@ -90,7 +100,7 @@ void check_combinations(const RunOptions& options) {
   }
   check_chat_options(options);
   check_many(options);
-  check_route_log(options);
+  check_route_options(options);
 }
 
 bool needs_tokenizer(const RunOptions& options) {
@@ -136,6 +146,26 @@ std::size_t context_limit(const RunOptions& options, const Config& config) {
   return *options.context;
 }
 
+void inspect(const RunOptions& options, const Model& model, const fs::path& folder, std::size_t context) {
+  const std::uint64_t kv_bytes = saturating_product(context, model.kv_bytes_per_token(options.kv_format));
+  const std::optional<std::uint64_t> budget =
+      weight_budget(options, model, folder,
+                    {.kv_bytes = likely_kv_bytes(kv_bytes),
+                     .longest_prompt = context,
+                     .threads = options.threads.value_or(default_thread_count())});
+  std::optional<MemoryPlan> plan;
+  if (budget) plan = plan_memory(model, WeightFiles(model.checkpoint(), folder), *budget);
+  print_inspection(model, folder, {context, options.kv_format, plan}, options.json, Style(1, options.color));
+}
+
+ExpertShares read_prior(const RunOptions& options, const Model& model) {
+  std::vector<std::string> notes;
+  ExpertShares shares = read_expert_shares(*options.route_prior, model.config(), notes);
+  if (!options.quiet)
+    for (const std::string& note : notes) write_message("baleen run: " + note + "\n");
+  return shares;
+}
+
 int run_model(const RunOptions& options, const fs::path& folder, const std::optional<Tokenizer>& tokenizer,
               bool is_chat) {
   const kernels::Kernels& kernels = choose_kernels(options.isa);
@@ -145,7 +175,7 @@ int run_model(const RunOptions& options, const fs::path& folder, const std::opti
   const std::size_t context = context_limit(options, model.config());
   const double load_seconds = seconds_since(load_start);
   if (options.inspect) {
-    print_inspection(model, folder, context, options.kv_format, options.json, Style(1, options.color));
+    inspect(options, model, folder, context);
     return 0;
   }
   const Tokenizer* const words = tokenizer ? &*tokenizer : nullptr;
@@ -155,6 +185,10 @@ int run_model(const RunOptions& options, const fs::path& folder, const std::opti
     route_log.emplace(route_header(model, folder_name(folder), options.route_log_detail), *options.route_log);
     route_log->name_request(0, options.label.value_or(""), "");  // that of one answer, and of a chat
   }
+  std::optional<LoadFile> loads;
+  if (options.route_stats) loads.emplace(*options.route_stats, options.force, model, folder_name(folder));
+  std::optional<ExpertShares> prior;
+  if (options.route_prior) prior = read_prior(options, model);
   const RunSetup setup{.options = options,
                        .folder = folder,
                        .model = model,
@@ -166,7 +200,9 @@ int run_model(const RunOptions& options, const fs::path& folder, const std::opti
                        .context = context,
                        .seed = options.request.seed ? *options.request.seed : std::random_device()(),
                        .load_seconds = load_seconds,
-                       .route_log = route_log ? &*route_log : nullptr};
+                       .route_log = route_log ? &*route_log : nullptr,
+                       .loads = loads ? &*loads : nullptr,
+                       .prior = prior ? &*prior : nullptr};
   if (is_chat) return run_chat(setup);
   return options.many() ? run_many(setup) : run_one(setup);
 }

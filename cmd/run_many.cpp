@@ -17,7 +17,6 @@
 #include "cmd/chat.h"
 #include "cmd/output.h"
 #include "cmd/prompt.h"
-#include "cmd/rounded_head.h"
 #include "cmd/run_setup.h"
 #include "cmd/signals.h"
 #include "error.h"
@@ -73,11 +72,11 @@ std::uint64_t count_lines(const std::string& batch, std::uint64_t answered) {
 }
 
 // What KV caches may take: all that is available less what the weights need to stay in memory, or, where they
-// do not fit anyway, a quarter of it.
-std::uint64_t kv_budget(const RunSetup& setup, const MemoryState& memory) {
-  const std::uint64_t weights = setup.model.checkpoint().bytes();
+// do not fit anyway, a quarter of it. What weights hold for good is never theirs.
+std::uint64_t kv_budget(const RunSetup& setup, const MemoryState& memory, std::uint64_t held) {
+  const std::uint64_t weights = held > 0 ? held : setup.model.checkpoint().bytes();
   const std::uint64_t beside_weights = memory.available > weights ? memory.available - weights : 0;
-  return std::max(beside_weights, memory.available / 4);
+  return held > 0 ? beside_weights : std::max(beside_weights, memory.available / 4);
 }
 
 BatchOptions make_batch_options(const RunSetup& setup, std::size_t parallel) {
@@ -166,6 +165,9 @@ int run_many(const RunSetup& setup) {
     reader.emplace(input->get(), input_name(*options.batch), longest_line, SignalFlag::cancel());
   }
   // Before there is a file of results that would be empty.
+  ThreadPool pool(options.threads.value_or(default_thread_count()));
+  const std::optional<std::uint64_t> budget =
+      setup.weight_budget(pool, likely_kv_bytes(setup.kv_bytes(parallel * setup.context)), setup.context);
   std::optional<Prompt> prompt;
   if (!options.batch) {
     prompt = make_prompt(options, setup.maker);
@@ -179,18 +181,18 @@ int run_many(const RunSetup& setup) {
   std::uint64_t kv_bytes = std::numeric_limits<std::uint64_t>::max();
   std::string cache = std::to_string(parallel) + " sequences";
   if (const std::optional<MemoryState> memory = memory_state()) {
-    setup.warn_of_weights(*memory);
-    kv_bytes = kv_budget(setup, *memory);
-    batch_options.cached_tokens = memory->available / setup.kv_bytes(1);
+    setup.warn_of_weights(*memory, budget);
+    const std::uint64_t held = std::min(memory->available, setup.held_bytes(budget));
+    kv_bytes = kv_budget(setup, *memory, held);
+    batch_options.cached_tokens = (memory->available - held) / setup.kv_bytes(1);
     cache += " of " + format_bytes(setup.kv_bytes(1)) + " a token, " + format_bytes(kv_bytes) + " at most";
   }
   if (setup.route_log) log_requests(*setup.route_log, options.label.value_or(""), batch_options);
-  ThreadPool pool(options.threads.value_or(default_thread_count()));
   if (options.verbose) {
     setup.describe(pool, cache,
                    answered > 0 ? "resume    behind " + std::to_string(answered) + " lines\n" : "");
   }
-  round_head_if_asked(options, setup.model, pool, setup.kernels);
+  const std::optional<LimitedMemory> memory = setup.load_weights(pool, budget);
   const Progress::Mode mode = progress_mode(options);
   const std::uint64_t lines = !options.batch                ? 1
                               : mode == Progress::Mode::off ? 0
@@ -201,12 +203,10 @@ int run_many(const RunSetup& setup) {
   int signal = 0;
   {
     const SignalFlag flag;
-    Scheduler scheduler(setup.model, pool,
-                        {.parallel = parallel,
-                         .kv_format = options.kv_format,
-                         .kernels = &setup.kernels,
-                         .cancel = SignalFlag::cancel(),
-                         .kv_bytes = kv_bytes});
+    SchedulerOptions scheduler_options = setup.scheduler_options(pool, memory);
+    scheduler_options.parallel = parallel;
+    scheduler_options.kv_bytes = kv_bytes;
+    Scheduler scheduler(setup.model, pool, scheduler_options);
     std::optional<RewardRunner> rewards;
     if (options.reward) {
       std::signal(SIGCHLD, SIG_DFL);  // where a parent had it ignored, commands would end without a status
@@ -220,7 +220,7 @@ int run_many(const RunSetup& setup) {
     batch.begin_at(answered);
     if (prompt) batch.add(std::move(*prompt));
     Observer observer;
-    if (setup.route_log) setup.route_log->attach(observer);
+    setup.observe_routes(observer);
     const auto start = Clock::now();
     counts = batch.run(
         [&](const BatchCounts& done) {
@@ -228,16 +228,18 @@ int run_many(const RunSetup& setup) {
         },
         &observer);
     progress.update(counts.lines, seconds_since(start), describe_speed(counts, seconds_since(start)));
-    if (setup.route_log) setup.route_log->finish();
+    setup.finish_routes();
     progress.erase();
     if (options.verbose) {
       write_message("time      load " + format_seconds(setup.load_seconds) + ", " +
                     describe_counts(counts, seconds_since(start)) + "\n");
     }
+    setup.describe_experts(memory, counts.prefilled_tokens + counts.generated_tokens, seconds_since(start));
     signal = SignalFlag::signal();
   }
   results.close();
   if (signal != 0) raise_again(signal);
+  setup.write_loads();
   if (counts.failed == 0) return 0;
   throw Error(std::to_string(counts.failed) + " of " + std::to_string(counts.lines) +
               (counts.lines == 1 ? " line with an error" : " lines with an error") +

@@ -14,7 +14,6 @@
 #include "cmd/output.h"
 #include "cmd/printer.h"
 #include "cmd/prompt.h"
-#include "cmd/rounded_head.h"
 #include "cmd/run_setup.h"
 #include "cmd/saved_prompt.h"
 #include "cmd/signals.h"
@@ -44,22 +43,36 @@ std::size_t tokens_needed(const Job& job) {
   return job.prompt.ids.size() + std::min(room, job.generate.max_new_tokens.value_or(room));
 }
 
-void check_kv_fits(const Job& job) {
+// With -n -1 the context is room, not a need: only the prompt must fit for certain.
+bool open_ended(const Job& job) {
+  return !job.generate.max_new_tokens;
+}
+
+// `held`: bytes that weights will take for good.
+void check_kv_fits(const Job& job, std::uint64_t held = 0) {
   const std::optional<MemoryState> memory = memory_state();
   if (!memory) return;
-  // With -n -1 the context is room, not a need: only the prompt must fit for certain.
-  const bool open_ended = !job.generate.max_new_tokens;
-  const std::size_t tokens = open_ended ? job.prompt.ids.size() : tokens_needed(job);
+  const std::size_t tokens = open_ended(job) ? job.prompt.ids.size() : tokens_needed(job);
   const std::uint64_t kv_bytes = job.setup.kv_bytes(tokens);
-  if (kv_bytes > memory->available) {
+  const std::uint64_t available = memory->available - std::min(memory->available, held);
+  if (kv_bytes > available) {
     throw Error("the KV cache of " + std::to_string(tokens) + " tokens takes " + format_bytes(kv_bytes) +
-                ", this machine has " + format_bytes(memory->available) +
-                " available\na smaller -n or --ctx, or --kv-type int8, takes less");
+                ", this machine has " + format_bytes(available) + " available" +
+                (held > 0 ? " beside --memory" : "") +
+                "\na smaller -n or --ctx, or --kv-type int8, takes less");
   }
 }
 
+std::uint64_t kv_bytes_needed(const Job& job) {
+  const RunSetup& setup = job.setup;
+  return open_ended(job)
+             ? std::max(setup.kv_bytes(job.prompt.ids.size()), likely_kv_bytes(setup.kv_bytes(setup.context)))
+             : setup.kv_bytes(tokens_needed(job));
+}
+
 // `most_tokens` may be in the KV cache in the end.
-void warn_of_memory(const RunSetup& setup, std::size_t most_tokens) {
+void warn_of_memory(const RunSetup& setup, std::size_t most_tokens,
+                    std::optional<std::uint64_t> weight_budget) {
   const std::optional<MemoryState> memory = memory_state();
   if (!memory) return;
   const std::uint64_t most = setup.kv_bytes(most_tokens);
@@ -67,7 +80,7 @@ void warn_of_memory(const RunSetup& setup, std::size_t most_tokens) {
     write_message("baleen run: a KV cache for the whole context would take " + format_bytes(most) +
                   " of the " + format_bytes(memory->available) + " available: a smaller --ctx bounds it\n");
   }
-  setup.warn_of_weights(*memory);
+  setup.warn_of_weights(*memory, weight_budget);
 }
 
 void describe_times(const Job& job, const GenerateTimes& times) {
@@ -157,7 +170,7 @@ Turn generate_and_print(const Job& job, Scheduler& scheduler, SavedPrompt* saved
   PrefillProgress prefill(progress, to_prefill);
   Observer observer;
   prefill.attach(observer, setup.model.config());
-  if (setup.route_log) setup.route_log->attach(observer);
+  setup.observe_routes(observer);
   const auto on_chunk = prefill.on_chunk();
   if (saved) saved->give_to(scheduler, generation);
   GenerateTimes times = generate(
@@ -191,6 +204,29 @@ Job make_job(const RunSetup& setup, const Prompt& prompt) {
   return job;
 }
 
+// Prints the answer. Throws Cancelled if a signal came before there was any of it.
+std::optional<SavedPrompt> answer(const Job& job, const Write& write) {
+  const RunSetup& setup = job.setup;
+  ThreadPool pool(setup.options.threads.value_or(default_thread_count()));
+  check_kv_fits(job);
+  const std::optional<std::uint64_t> budget =
+      setup.weight_budget(pool, kv_bytes_needed(job), job.prompt.ids.size());
+  check_kv_fits(job, setup.held_bytes(budget));
+  warn_of_memory(setup, tokens_needed(job), budget);
+  if (setup.options.verbose) {
+    const std::string& file = job.prompt.template_file;
+    setup.describe(pool, describe_cache(setup, tokens_needed(job)),
+                   file.empty() ? "" : "template  " + file + "\n");
+  }
+  std::optional<SavedPrompt> saved = open_saved_prompt(job);
+  const std::optional<LimitedMemory> memory = setup.load_weights(pool, budget);
+  Scheduler scheduler(setup.model, pool, setup.scheduler_options(pool, memory));
+  const Turn turn = generate_and_print(job, scheduler, saved ? &*saved : nullptr, write);
+  setup.describe_experts(memory, turn.times.tokens(), turn.times.seconds());
+  setup.finish_routes();
+  return saved;
+}
+
 }  // namespace
 
 int run_one(const RunSetup& setup) {
@@ -203,22 +239,11 @@ int run_one(const RunSetup& setup) {
     const SignalFlag flag;  // before there is a file that a signal would leave behind
     if (options.output) file.emplace(*options.output, options.force);
     check_prompt(prompt.ids, setup.model.config().vocab_size, setup.context);
-    const Job job = make_job(setup, prompt);
-    ThreadPool pool(options.threads.value_or(default_thread_count()));
-    check_kv_fits(job);
-    warn_of_memory(setup, tokens_needed(job));
-    if (options.verbose) {
-      setup.describe(pool, describe_cache(setup, tokens_needed(job)),
-                     prompt.template_file.empty() ? "" : "template  " + prompt.template_file + "\n");
+    try {
+      saved = answer(make_job(setup, prompt),
+                     file ? Write([&](std::string_view text) { file->write(text); }) : write_output);
+    } catch (const Cancelled&) {
     }
-    saved = open_saved_prompt(job);
-    round_head_if_asked(options, setup.model, pool, setup.kernels);
-    Scheduler scheduler(
-        setup.model, pool,
-        {.kv_format = options.kv_format, .kernels = &setup.kernels, .cancel = SignalFlag::cancel()});
-    generate_and_print(job, scheduler, saved ? &*saved : nullptr,
-                       file ? Write([&](std::string_view text) { file->write(text); }) : write_output);
-    if (setup.route_log) setup.route_log->finish();
     signal = SignalFlag::signal();
   }
   if (signal != 0) {
@@ -227,6 +252,7 @@ int run_one(const RunSetup& setup) {
   }
   if (file) file->commit();
   if (saved) saved->finish(options.verbose);
+  setup.write_loads();
   return 0;
 }
 
@@ -235,19 +261,28 @@ int run_one(const RunSetup& setup) {
 int run_chat(const RunSetup& setup) {
   const RunOptions& options = setup.options;
   ThreadPool pool(options.threads.value_or(default_thread_count()));
-  warn_of_memory(setup, setup.context);
+  const std::optional<std::uint64_t> budget =
+      setup.weight_budget(pool, likely_kv_bytes(setup.kv_bytes(setup.context)), setup.context);
+  warn_of_memory(setup, setup.context, budget);
   if (options.verbose) setup.describe(pool, describe_cache(setup, setup.context) + " at most", "");
-  round_head_if_asked(options, setup.model, pool, setup.kernels);
-  Scheduler scheduler(
-      setup.model, pool,
-      {.kv_format = options.kv_format, .kernels = &setup.kernels, .cancel = SignalFlag::cancel(), .kept = 1});
-  const auto answer = [&](const Prompt& prompt) {
-    const Job job = make_job(setup, prompt);
-    check_kv_fits(job);
-    return generate_and_print(job, scheduler, nullptr, write_output);
-  };
-  interact({.options = options, .maker = setup.maker, .context = setup.context, .answer = answer});
-  if (setup.route_log) setup.route_log->finish();
+  const std::optional<LimitedMemory> memory = setup.load_weights(pool, budget);
+  SchedulerOptions scheduler_options = setup.scheduler_options(pool, memory);
+  scheduler_options.kept = 1;
+  Scheduler scheduler(setup.model, pool, scheduler_options);
+  GenerateTimes all;
+  interact({.options = options,
+            .maker = setup.maker,
+            .context = setup.context,
+            .answer = [&](const Prompt& prompt) {
+              const Job job = make_job(setup, prompt);
+              check_kv_fits(job);
+              const Turn turn = generate_and_print(job, scheduler, nullptr, write_output);
+              all += turn.times;
+              return turn;
+            }});
+  setup.describe_experts(memory, all.tokens(), all.seconds());
+  setup.finish_routes();
+  setup.write_loads();
   return 0;
 }
 

@@ -99,6 +99,7 @@ std::vector<Option> input_options(RunOptions& o) {
            "Print the prompt as the model would get it, and stop. With --format jsonl an object with "
            "\"id\", \"prompt\" and the token \"ids\". Needs no weights: a folder with just a tokenizer will "
            "do.",
+       .in_brief = false,
        .set = [&o](std::string_view) { o.dry_run = true; }},
   };
 }
@@ -269,8 +270,8 @@ std::vector<Option> output_options(RunOptions& o) {
        .set = [&o](std::string_view value) { o.output = value == "-" ? "/dev/stdout" : parse_path(value); }},
       {.name = "force",
        .group = group,
-       .brief = "overwrite the file of -o",
-       .text = "Overwrite the file of -o, if there is one.",
+       .brief = "overwrite the files of -o and --route-stats",
+       .text = "Overwrite the file of -o, and that of --route-stats, if there is one.",
        .in_brief = false,
        .set = [&o](std::string_view) { o.force = true; }},
       {.name = "echo",
@@ -433,14 +434,27 @@ std::vector<Option> route_options(RunOptions& o) {
              if (!unicode::is_valid(value)) throw UsageError("the label is not UTF-8 text");
              o.label = value;
            }},
+      {.name = "route-stats",
+       .value = "FILE",
+       .argument = Option::Argument::file,
+       .group = group,
+       .brief = "write how often each expert was asked for, at the end",
+       .text =
+           "At the end, write to FILE how often each expert was asked for: the JSON that baleen "
+           "route-stats --json prints of a route log, without the log. The file appears when it is whole.",
+       .in_brief = false,
+       .set = [&o](std::string_view value) { o.route_stats = parse_path(value); }},
+      {.name = "route-prior",
+       .value = "FILE",
+       .argument = Option::Argument::file,
+       .group = group,
+       .brief = "which experts --memory keeps at first",
+       .text = "With --memory: a route log of the model, or the JSON of --route-stats or baleen route-stats "
+               "--json, out of which the cache learns which experts are worth keeping before any has been "
+               "asked for.",
+       .in_brief = false,
+       .set = [&o](std::string_view value) { o.route_prior = parse_path(value); }},
   };
-}
-
-// What users of later versions know: named here so that asking for it is answered plainly, never ignored.
-std::vector<Option> unavailable_options() {
-  return not_in_this_version({
-      {.name = "memory", .value = "SIZE", .env = "BALEEN_MEMORY"},
-  });
 }
 
 }  // namespace
@@ -473,9 +487,10 @@ Command run_definition(RunOptions& target) {
             if (!words.empty()) target.prompt = words[0];
           },
   };
-  for (auto&& group : {input_options(target), length_options(target), sampling_options(target),
-                       output_options(target), batch_options(target), route_options(target),
-                       machine_options(target), message_options(target), unavailable_options()}) {
+  for (auto&& group :
+       {input_options(target), length_options(target), sampling_options(target), output_options(target),
+        batch_options(target), route_options(target), machine_options(target),
+        std::vector<Option>{memory_option(target)}, message_options(target)}) {
     command.options.insert(command.options.end(), group.begin(), group.end());
   }
   return command;

@@ -48,6 +48,8 @@ struct RunOptions : CommonOptions {
   std::optional<std::string> route_log;  // a file
   RouteDetail route_log_detail = RouteDetail::weights;
   std::optional<std::string> label;
+  std::optional<std::string> route_stats;  // a file to write
+  std::optional<std::string> route_prior;  // a file to read
 
   // More than one answer may come: they are JSON lines.
   bool many() const { return batch || samples > 0; }

@@ -1,7 +1,11 @@
 #include "cmd/run_setup.h"
 
+#include <algorithm>
+
 #include "cmd/kernel_choice.h"
 #include "cmd/output.h"
+#include "cmd/rounded_head.h"
+#include "cmd/signals.h"
 #include "report/memory.h"
 #include "report/units.h"
 #include "runtime/kv_formats.h"
@@ -42,11 +46,72 @@ void RunSetup::describe(const ThreadPool& pool, const std::string& cache, const 
                 describe_sampling(choose_sampling(options.request, defaults, seed)) + "\n" + more);
 }
 
-void RunSetup::warn_of_weights(const MemoryState& memory) const {
+void RunSetup::warn_of_weights(const MemoryState& memory, std::optional<std::uint64_t> budget) const {
+  if (options.quiet) return;
   const std::uint64_t weights = model.checkpoint().bytes();
-  if (weights <= memory.total || options.quiet) return;
-  write_message("baleen run: the weights take " + format_bytes(weights) + ", more than the " +
-                format_bytes(memory.total) + " of memory: they will be read from disk again and again\n");
+  if (budget && std::min(*budget, weights) > memory.available) {
+    write_message("baleen run: --memory " + format_bytes(*budget) + " is more than the " +
+                  format_bytes(memory.available) + " available\n");
+  } else if (!budget && weights > memory.total) {
+    write_message("baleen run: the weights take " + format_bytes(weights) + ", more than the " +
+                  format_bytes(memory.total) + " of memory: they will be read from disk again and again" +
+                  (model.config().n_routed_experts > 0
+                       ? "\n--memory auto keeps in memory what is used most, and reads the rest faster\n"
+                       : "\n"));
+  }
+}
+
+std::optional<std::uint64_t> RunSetup::weight_budget(const ThreadPool& pool, std::uint64_t kv_cache_bytes,
+                                                     std::size_t longest_prompt) const {
+  return cmd::weight_budget(
+      options, model, folder,
+      {.kv_bytes = kv_cache_bytes, .longest_prompt = longest_prompt, .threads = pool.size()});
+}
+
+std::uint64_t RunSetup::held_bytes(std::optional<std::uint64_t> budget) const {
+  return budget && *budget < model.checkpoint().bytes() ? *budget : 0;
+}
+
+std::optional<LimitedMemory> RunSetup::load_weights(ThreadPool& pool,
+                                                    std::optional<std::uint64_t> budget) const {
+  round_head_if_asked(options, model, pool, kernels);
+  if (!budget) return {};
+  return cmd::load_weights(options, model, folder, *budget, prior, SignalFlag::cancel());
+}
+
+SchedulerOptions RunSetup::scheduler_options(const ThreadPool& pool,
+                                             const std::optional<LimitedMemory>& memory) const {
+  SchedulerOptions scheduler{
+      .kv_format = options.kv_format, .kernels = &kernels, .cancel = SignalFlag::cancel()};
+  if (!memory || !memory->experts) return scheduler;
+  scheduler.experts = memory->experts.get();
+  std::uint64_t bound = memory->plan.budget;
+  if (const std::optional<MemoryState> state = memory_state()) bound = std::min(bound, state->available);
+  const PromptChunks chunks =
+      prompt_chunks(model.config(), pool.size(), bound, memory->plan.every_expert_fits());
+  scheduler.chunk = chunks.alone;
+  scheduler.mixed_chunk = chunks.mixed;
+  return scheduler;
+}
+
+void RunSetup::describe_experts(const std::optional<LimitedMemory>& memory, std::uint64_t tokens,
+                                double seconds) const {
+  if (!options.verbose || !memory || !memory->experts) return;
+  const ExpertCacheTotals totals = memory->experts->totals();
+  if (totals.asked > 0) write_message("experts   " + describe_use(totals, tokens, seconds) + "\n");
+}
+
+void RunSetup::observe_routes(Observer& observer) const {
+  if (route_log) route_log->attach(observer);
+  if (loads) loads->attach(observer);
+}
+
+void RunSetup::finish_routes() const {
+  if (route_log) route_log->finish();
+}
+
+void RunSetup::write_loads() const {
+  if (loads) loads->write();
 }
 
 }  // namespace baleen::cmd

@@ -361,3 +361,22 @@ TEST_CASE("loads as JSON, in every form") {
   CHECK(message("hello").starts_with("f: not valid JSON"));
   CHECK(message(std::string(100000, '[')).find("nested deeper") != std::string::npos);
 }
+
+TEST_CASE("a second collector sees what the first one sees") {
+  const fs::path dir = golden_model("deepseek_v3-moonlight");
+  const Model model = Model::open(dir);
+  const RouteHeader header = route_header(model, "m", RouteDetail::experts);
+  std::vector<std::vector<std::uint32_t>> first;
+  std::vector<std::vector<std::uint32_t>> second;
+  RouteCollector one(header, [&](const RouteToken& token) { first.push_back(token.experts); });
+  RouteCollector other(header, [&](const RouteToken& token) { second.push_back(token.experts); });
+  Observer observer;
+  one.attach(observer);
+  other.attach(observer);
+  ThreadPool pool(2);
+  Session session(model, pool, {.context = 16, .kernels = kernels::find_kernels("scalar")});
+  const std::vector<TokenId> ids = {5, 6, 7, 8};
+  session.feed(ids, Path::batch, Session::Want::none, [](std::size_t, std::span<const float>) {}, &observer);
+  CHECK(first.size() == ids.size());
+  CHECK(second == first);
+}

@@ -29,7 +29,7 @@ try baleen bench --tokens-in 5 --tokens-out 5
 try baleen bench --tokens-in 5 --tokens-cached 6 --tokens-out 5 --cost-per-hour 1 --price-in 1 --price-out 1
 try baleen bench --price-cached 1 --cost-per-hour 1 --price-in 1 --price-out 1
 try baleen bench --isa sse9
-try baleen bench --memory 1G
+try baleen bench --memory 1K
 # A file that is wrong, and one that is not there: status 1.
 try baleen bench -m nowhere
 echo '{"model_type": "gpt2"}' >config.json

@@ -13,6 +13,7 @@ done
 sed -n '/^\.EX$/,/^\.EE$/p' baleen-run.1 baleen-bench.1 | grep -v '^\.' | sed 's/\\-/-/g' | grep -v deepseek-v3 >examples
 wc -l <examples
 echo 'Once upon a time' >prompt.txt
+echo '{"prompt":"Once upon a time"}' | tee monday.jsonl >tuesday.jsonl
 export BALEEN_MODEL=$MODEL
 while read -r line; do
   (eval "$line") >output 2>&1 || { echo "failed: $line"; cat output; }
