@@ -2,15 +2,16 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 #include <vector>
 
-#include "runtime/huge_memory.h"
 #include "clock.h"
+#include "runtime/huge_memory.h"
 
 namespace baleen {
 
-DirectReader::Totals sequential_bandwidth(std::span<const std::filesystem::path> files, std::uint64_t bytes,
-                                          double seconds, const DirectReaderOptions& options) {
+SequentialRead sequential_bandwidth(std::span<const std::filesystem::path> files, std::uint64_t bytes,
+                                    double seconds, const DirectReaderOptions& options) {
   DirectReader reader(files, options);
   // Each window holds all that may be under way: while one is waited for, the other's reads are queued.
   const std::size_t alignment = reader.alignment();
@@ -35,7 +36,28 @@ DirectReader::Totals sequential_bandwidth(std::span<const std::filesystem::path>
   }
   for (const ReadBatch& batch : batches)
     if (batch) reader.wait(batch);
-  return reader.totals();
+  const DirectReader::Totals totals = reader.totals();
+  return {
+      .bytes = totals.bytes, .seconds = totals.seconds, .engine = reader.engine(), .direct = reader.direct()};
+}
+
+std::vector<std::filesystem::path> largest_first(std::vector<std::filesystem::path> files) {
+  std::vector<std::pair<std::uintmax_t, std::filesystem::path>> sized;
+  for (std::filesystem::path& file : files) {
+    const std::uintmax_t size = std::filesystem::file_size(file);
+    sized.emplace_back(size, std::move(file));
+  }
+  std::stable_sort(sized.begin(), sized.end(),
+                   [](const auto& a, const auto& b) { return a.first > b.first; });
+  files.clear();
+  for (auto& [size, file] : sized) files.push_back(std::move(file));
+  return files;
+}
+
+double best_bandwidth(std::span<const SequentialRead> samples) {
+  double best = 0;
+  for (const SequentialRead& sample : samples) best = std::max(best, sample.bytes_per_second());
+  return best;
 }
 
 }  // namespace baleen

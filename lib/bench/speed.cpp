@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <numeric>
 #include <utility>
 
 #include "bench/statistics.h"
@@ -12,9 +13,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 using kernels::Path;
-
-// Prompt tokens of a pass, as `baleen run` takes them.
-constexpr std::size_t chunk = 2048;
 
 std::size_t most_sequences(std::span<const SpeedTest> tests) {
   std::size_t most = 0;
@@ -64,6 +62,33 @@ SpeedFigures speed_figures(const SpeedResult& result, const Roofline& roofline) 
           .roofline_seconds = least,
           .roofline_share = least / times.median,
           .memory_bound = roofline.memory_bound(result.work)};
+}
+
+CacheFigures cache_figures(const SpeedResult& result, const Roofline& roofline, double disk_bandwidth) {
+  const ExpertCacheTotals& cache = result.cache.value();
+  const auto share = [](auto part, auto whole) {
+    return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0;
+  };
+  const auto repetitions = static_cast<double>(result.seconds.size());
+  const double seconds = std::accumulate(result.seconds.begin(), result.seconds.end(), 0.0);
+  const double tokens = repetitions * static_cast<double>(result.test.total_tokens());
+  const auto& [next, second] = cache.guesses;
+  const double least = roofline.seconds(result.work);
+  const double disk_seconds = share(cache.bytes_needed, disk_bandwidth * repetitions);
+  const double bound = std::max(least, disk_seconds);
+  return {.hit_rate = share(cache.hits, cache.asked),
+          .guess_rate = share(cache.by_guess, cache.asked),
+          .miss_rate = share(cache.misses, cache.asked),
+          .guess_precision = {share(next.right, next.made), share(second.right, second.made)},
+          .guess_read_precision = share(next.useful + second.useful, next.reads + second.reads),
+          .bytes_read_per_token = share(cache.bytes_read, tokens),
+          .bytes_needed_per_token = share(cache.bytes_needed, tokens),
+          .disk_bytes_per_second = share(cache.bytes_read, cache.read_seconds),
+          .disk_share = share(cache.bytes_read, disk_bandwidth * seconds),
+          .stall_share = share(cache.stall_seconds, seconds),
+          .bound_seconds = bound,
+          .bound_share = share(repetitions * bound, seconds),
+          .disk_bound = disk_seconds > least};
 }
 
 const SpeedResult* longest_prompt(std::span<const SpeedResult> results) {
@@ -156,9 +181,10 @@ class SpeedBench::RouteCount {
     ++passes_;
   }
 
-  void write(SpeedResult& result) const {
-    result.work = work_;
-    result.passes = passes_;
+  // Of one of `runs` that were counted, on average.
+  void write(SpeedResult& result, std::size_t runs) const {
+    result.work = 1 / static_cast<double>(runs) * work_;
+    result.passes = passes_ / runs;
     result.unique_experts = moe_layers_ > 0 ? unique_ / moe_layers_ : 0;
   }
 
@@ -187,7 +213,9 @@ SpeedBench::SpeedBench(const Model& model, ThreadPool& pool, const SpeedOptions&
 }
 
 TokenId SpeedBench::token(std::size_t sequence, std::size_t position) const {
-  const double place = uniform(options_.seed, static_cast<std::uint64_t>(sequence) << 32U | position);
+  // No more than 2^32 positions and 2^12 sequences, and hardly 2^20 draws.
+  const std::uint64_t number = draw_ << 44U | static_cast<std::uint64_t>(sequence) << 32U | position;
+  const double place = uniform(options_.seed, number);
   return static_cast<TokenId>(place * static_cast<double>(model_.config().vocab_size));
 }
 
@@ -195,7 +223,7 @@ TokenId SpeedBench::token(std::size_t sequence, std::size_t position) const {
 void SpeedBench::prefill(std::size_t sequence, std::size_t begin, std::size_t end, const Observer* observer,
                          RouteCount* count) {
   for (std::size_t at = begin; at < end;) {
-    const std::size_t stop = std::min(end, at + chunk);
+    const std::size_t stop = std::min(end, at + options_.chunk);
     std::vector<TokenInput> tokens;
     for (std::size_t p = at; p < stop; ++p)
       tokens.push_back(
@@ -224,6 +252,7 @@ void SpeedBench::decode(const SpeedTest& test, const Observer* observer, RouteCo
 
 // What lies before the tokens of the test, by real prefills; what an earlier test left is taken as it is.
 void SpeedBench::fill_caches(const SpeedTest& test) {
+  draw_ = 0;
   for (std::size_t s = 0; s < test.batch; ++s) {
     caches_[s].set_length(std::min(filled_[s], test.depth));
     prefill(s, caches_[s].length(), test.depth, nullptr, nullptr);
@@ -232,6 +261,7 @@ void SpeedBench::fill_caches(const SpeedTest& test) {
 }
 
 void SpeedBench::run(const SpeedTest& test, const Observer* observer, RouteCount* count) {
+  if (options_.experts) draw_ = ++draws_;
   for (std::size_t s = 0; s < test.batch; ++s) caches_[s].set_length(test.depth);
   if (test.kind == SpeedTest::Kind::prefill) {
     prefill(0, test.depth, test.depth + test.tokens, observer, count);
@@ -243,25 +273,29 @@ void SpeedBench::run(const SpeedTest& test, const Observer* observer, RouteCount
 SpeedResult SpeedBench::measure(const SpeedTest& test, const std::function<void()>& on_repetition) {
   SpeedResult result{.test = test, .seconds = {}, .work = {}};
   fill_caches(test);
-  // Warms up, and looks at the routing: every repetition does the same.
   RouteCount count(model_, layout_, options_.layer_counts);
   Observer routes;
   routes.route = [&](std::size_t layer, std::span<const TokenInput>, std::span<const Choice> choices) {
     count.choose(layer, choices);
   };
-  run(test, &routes, &count);
-  count.write(result);
+  // The run that warms up shows the routing of all, unless each has tokens of its own.
+  ExpertCache* const experts = options_.experts;
+  run(test, experts ? nullptr : &routes, experts ? nullptr : &count);
   on_repetition();
+  const ExpertCacheTotals before = experts ? experts->totals() : ExpertCacheTotals();
   for (std::size_t r = 0; r < options_.repetitions; ++r) {
     LayerClock clock(model_.layers().size());
     Observer layers;
     layers.hidden = [&](std::size_t layer, std::span<const float>) {
       clock.enter(std::min(layer, clock.outside()));
     };
-    run(test, &layers, nullptr);
+    if (experts) layers.route = routes.route;
+    run(test, &layers, experts ? &count : nullptr);
     result.seconds.push_back(clock.stop(options_.layer_counts));
     on_repetition();
   }
+  if (experts) result.cache = experts->totals() - before;
+  count.write(result, experts ? options_.repetitions : 1);
   return result;
 }
 

@@ -1,10 +1,12 @@
 // Measures prefill and decode of a model, and what they had to do.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -12,6 +14,7 @@
 #include "kernels/kernels.h"
 #include "model/forward.h"
 #include "model/model.h"
+#include "runtime/expert_cache.h"
 #include "runtime/kv_cache.h"
 #include "runtime/thread_pool.h"
 
@@ -39,9 +42,10 @@ std::size_t cached_tokens(std::span<const SpeedTest> tests);
 struct SpeedResult {
   SpeedTest test;
   std::vector<double> seconds;  // of each repetition, of the whole model
-  Work work;                    // of one repetition, of the whole model
+  Work work;                    // of one repetition, of the whole model; the average where they differ
   std::size_t passes = 0;       // of one repetition: each reads its weights once
   double unique_experts = 0;    // experts of a layer that a pass touches, on average; 0 without any
+  std::optional<ExpertCacheTotals> cache = {};  // of all repetitions, if experts came from a cache
 
   double median_seconds() const;
   double tokens_per_second() const;
@@ -65,6 +69,28 @@ struct SpeedFigures {
 };
 SpeedFigures speed_figures(const SpeedResult&, const Roofline&);
 
+// What an expert cache did in the repetitions of a test, all of them together. Shares of nothing are 0.
+struct CacheFigures {
+  double hit_rate = 0;    // of the experts asked for, those in memory before and not by a guess for this pass
+  double guess_rate = 0;  // those in memory or on their way by a guess for this pass
+  double miss_rate = 0;   // all others
+  std::array<double, 2> guess_precision{};  // of the guesses one layer ahead, and two: those asked for then
+  double guess_read_precision = 0;          // the same of all guesses that were read
+  double bytes_read_per_token = 0;
+  double bytes_needed_per_token = 0;  // of experts that were no hits
+  double disk_bytes_per_second = 0;   // while anything was being read
+  double disk_share = 0;              // bytes read, of those that the disk could have read in the time
+  double stall_share = 0;             // of the time; passes waited for the disk and had nothing to compute
+  double bound_seconds = 0;           // that a repetition takes at least: the roofline's, or the disk's
+  double bound_share = 0;             // of the time that repetitions took
+  bool disk_bound = false;
+
+  // Nothing is faster than its bound: the disk was measured while it was slower.
+  bool suspect() const { return bound_share > 1 || disk_share > 1; }
+};
+// `disk_bandwidth` in bytes a second. The result has a cache's totals.
+CacheFigures cache_figures(const SpeedResult&, const Roofline&, double disk_bandwidth);
+
 // The tests that stand for what a machine serves: the longest prompt, and the largest batch at the greatest
 // depth. nullptr if there is none.
 const SpeedResult* longest_prompt(std::span<const SpeedResult>);
@@ -78,6 +104,7 @@ struct SpeedOptions {
   kernels::KvFormat kv_format = kernels::KvFormat::f32;
   std::uint64_t seed = 0;
   std::size_t repetitions = 5;
+  std::size_t chunk = 2048;  // prompt tokens of a pass at most
   // How many layers of the whole model each layer here stands for: 1 unless there are too many for the
   // memory.
   std::vector<double> layer_counts;
@@ -86,7 +113,8 @@ struct SpeedOptions {
 };
 
 // Tokens are random, different for every sequence and position, and the same in every repetition; so is
-// what they are routed to.
+// what they are routed to. An expert cache would know them from the repetition before: with one, those
+// behind the context are new in every repetition.
 class SpeedBench {
  public:
   // Refers to model, pool and tests.
@@ -111,6 +139,8 @@ class SpeedBench {
   KvLayout layout_;
   std::vector<KvCache> caches_;      // of each sequence
   std::vector<std::size_t> filled_;  // positions of each that a prefill has written
+  std::uint64_t draws_ = 0;          // of tokens, with a cache
+  std::uint64_t draw_ = 0;           // the one that tokens are of; 0: those of contexts
 };
 
 }  // namespace baleen

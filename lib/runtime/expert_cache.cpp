@@ -26,6 +26,25 @@ std::size_t spare_slots(std::size_t slots, std::size_t experts, std::size_t per_
 
 }  // namespace
 
+ExpertCacheTotals operator-(const ExpertCacheTotals& now, const ExpertCacheTotals& before) {
+  ExpertCacheTotals since = now;
+  since.asked -= before.asked;
+  since.hits -= before.hits;
+  since.by_guess -= before.by_guess;
+  since.misses -= before.misses;
+  for (std::size_t d = 0; d < since.guesses.size(); ++d) {
+    since.guesses[d].made -= before.guesses[d].made;
+    since.guesses[d].right -= before.guesses[d].right;
+    since.guesses[d].reads -= before.guesses[d].reads;
+    since.guesses[d].useful -= before.guesses[d].useful;
+  }
+  since.bytes_needed -= before.bytes_needed;
+  since.bytes_read -= before.bytes_read;
+  since.read_seconds -= before.read_seconds;
+  since.stall_seconds -= before.stall_seconds;
+  return since;
+}
+
 ExpertCache::ExpertCache(const Model& model, const std::filesystem::path& dir, std::size_t slots,
                          ExpertCacheOptions options)
     : model_(model),
@@ -261,16 +280,14 @@ std::unique_ptr<ExpertCache::Visit> ExpertCache::visit(std::size_t layer, std::s
     Visit::Place& place = visit->asked_.emplace_back();
     place.expert = expert.expert;
     const std::uint32_t slot = slot_of_[index({number, expert.expert})];
-    if (slot == nowhere) {
-      ++totals_.misses;
-      continue;
-    }
-    if (slots_[slot].guess != 0)
-      ++totals_.by_guess;
-    else if (is_there(slots_[slot]))
+    const bool guessed = slot != nowhere && slots_[slot].guess != 0;
+    if (slot != nowhere && !guessed && is_there(slots_[slot])) {
       ++totals_.hits;
-    else
-      ++totals_.misses;
+    } else {
+      ++(guessed ? totals_.by_guess : totals_.misses);
+      totals_.bytes_needed += plans_[index({number, expert.expert})].room;
+    }
+    if (slot == nowhere) continue;
     // Whoever is here stays, but for the spare slots, through which the others pass.
     if (++pins <= slots_.size() - spare_) visit->assign(place, slot);
   }

@@ -46,10 +46,13 @@ struct ExpertCacheTotals {
   };
   std::array<Guesses, 2> guesses;  // one layer ahead, and two
 
-  std::uint64_t bytes_read = 0;
-  double read_seconds = 0;   // at least one read was under way
-  double stall_seconds = 0;  // the pass waited for a read and had nothing to compute
+  std::uint64_t bytes_needed = 0;  // of experts that were no hits: what had to be read at least
+  std::uint64_t bytes_read = 0;    // those of wrong guesses included
+  double read_seconds = 0;         // at least one read was under way
+  double stall_seconds = 0;        // the pass waited for a read and had nothing to compute
 };
+// What was added since `before`.
+ExpertCacheTotals operator-(const ExpertCacheTotals& now, const ExpertCacheTotals& before);
 
 class ExpertCache {
  public:

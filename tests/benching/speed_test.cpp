@@ -5,6 +5,7 @@
 #include <atomic>
 
 #include "benching/fixture.h"
+#include "golden.h"
 
 using namespace baleen;
 using namespace baleen::test;
@@ -97,6 +98,86 @@ TEST_CASE("figures") {
   CHECK(speed_figures(result, {.bandwidth = 40, .peak = 1000}).suspect());
   result.seconds = {1, 2, 3};
   CHECK(speed_figures(result, {.bandwidth = 100, .peak = 1000}).scattered());
+}
+
+TEST_CASE("what a cache did") {
+  SpeedResult result{.test = {.kind = SpeedTest::Kind::decode, .tokens = 5, .depth = 0, .batch = 2},
+                     .seconds = {1, 3},
+                     .work = {.weight_bytes = 90, .kv_bytes = 10, .operations = 300},
+                     .passes = 5,
+                     .cache = ExpertCacheTotals{.asked = 80,
+                                                .hits = 40,
+                                                .by_guess = 32,
+                                                .misses = 8,
+                                                .guesses = {{{50, 40, 24, 20}, {30, 15, 16, 12}}},
+                                                .bytes_needed = 4000,
+                                                .bytes_read = 5000,
+                                                .read_seconds = 2.5,
+                                                .stall_seconds = 1}};
+  const Roofline roofline{.bandwidth = 100, .peak = 1000};  // 1 s
+  const CacheFigures f = cache_figures(result, roofline, 2500);
+  CHECK(f.hit_rate == 0.5);
+  CHECK(f.guess_rate == 0.4);
+  CHECK(f.miss_rate == 0.1);
+  CHECK(f.guess_precision == std::array{0.8, 0.5});
+  CHECK(f.guess_read_precision == 0.8);
+  CHECK(f.bytes_read_per_token == 250);
+  CHECK(f.bytes_needed_per_token == 200);
+  CHECK(f.disk_bytes_per_second == 2000);
+  CHECK(f.disk_share == 0.5);
+  CHECK(f.stall_share == 0.25);
+  // The disk needs 0.8 s for the 2,000 bytes of a repetition, the memory 1 s for its 100.
+  CHECK_FALSE(f.disk_bound);
+  CHECK(f.bound_seconds == 1);
+  CHECK(f.bound_share == 0.5);
+  CHECK_FALSE(f.suspect());
+  const CacheFigures slow = cache_figures(result, roofline, 1250);
+  CHECK(slow.disk_bound);
+  CHECK(slow.bound_seconds == 1.6);
+  CHECK(slow.bound_share == 0.8);
+  CHECK(cache_figures(result, roofline, 500).suspect());
+  // Nothing asked for, nothing read, nothing known of the disk.
+  result.cache = ExpertCacheTotals();
+  const CacheFigures none = cache_figures(result, roofline, 0);
+  CHECK(none.hit_rate == 0);
+  CHECK(none.guess_precision[0] == 0);
+  CHECK(none.disk_share == 0);
+  CHECK(none.bound_seconds == 1);
+}
+
+TEST_CASE(
+    "with a cache every repetition has tokens of its own, and the cache's work is that of repetitions") {
+  const std::filesystem::path folder = testing::golden_dir() / "models" / "deepseek_v3-moonlight";
+  const Model model = Model::open(folder);
+  std::size_t moe_layers = 0;
+  for (const Layer& layer : model.layers()) moe_layers += layer.experts.empty() ? 0 : 1;
+  ThreadPool pool(1);
+  const auto tests = speed_tests(std::vector<std::uint64_t>{}, 3, std::vector<std::uint64_t>{5},
+                                 std::vector<std::uint64_t>{2});
+  SpeedOptions options = scalar_options();
+  options.repetitions = 2;
+  SpeedBench same(model, pool, options, tests);
+  const SpeedResult once = same.measure(tests[0], [] {});
+  CHECK_FALSE(once.cache);
+  CHECK(once.work.weight_bytes == same.measure(tests[0], [] {}).work.weight_bytes);
+
+  ExpertCache experts(model, folder, 4);
+  options.experts = &experts;
+  SpeedBench fresh(model, pool, options, tests);
+  const SpeedResult first = fresh.measure(tests[0], [] {});
+  REQUIRE(first.cache);
+  CHECK(first.passes == 3);
+  CHECK(first.cache->asked == first.cache->hits + first.cache->by_guess + first.cache->misses);
+  // Every expert that a pass touches is asked for once.
+  CHECK(static_cast<double>(first.cache->asked) ==
+        doctest::Approx(first.unique_experts * static_cast<double>(moe_layers * 3 * 2)));
+  CHECK(first.cache->bytes_needed > 0);
+  CHECK(first.cache->bytes_read > 0);
+  const ExpertCacheTotals all = experts.totals();
+  CHECK(all.asked > first.cache->asked);  // the context's and the warm-up's
+  const SpeedResult second = fresh.measure(tests[0], [] {});
+  CHECK(second.work.weight_bytes != first.work.weight_bytes);
+  CHECK(second.work.kv_bytes == first.work.kv_bytes);
 }
 
 TEST_CASE("which tests stand for service") {

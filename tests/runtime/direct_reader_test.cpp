@@ -540,10 +540,10 @@ TEST_CASE("sequential_bandwidth reads files to their ends or as far as asked") {
   for (DirectReaderOptions options : ways()) {
     CAPTURE(name_of(options));
     options.in_flight = 8 * piece;
-    const DirectReader::Totals all = sequential_bandwidth(files, 1'000'000'000, 100, options);
+    const SequentialRead all = sequential_bandwidth(files, 1'000'000'000, 100, options);
     CHECK(all.bytes == 1'000'001);
     CHECK(all.seconds > 0);
-    const DirectReader::Totals some = sequential_bandwidth(files, 10, 100, options);
+    const SequentialRead some = sequential_bandwidth(files, 10, 100, options);
     CHECK(some.bytes == 8 * piece);
   }
 }
