@@ -50,6 +50,8 @@ void check_combinations(const RouteStatsOptions& o) {
   if (o.cache_budget && !o.cache_curve) throw UsageError("--cache-budget belongs to --cache-curve");
   if (!o.cache_budget && (o.expert_bytes || o.disk))
     throw UsageError("--expert-bytes and --disk belong to --cache-budget");
+  if (!o.disk && (o.prefill_speed || o.decode_speed))
+    throw UsageError("--prefill-tps and --decode-tps belong to --disk");
   if (o.cache_budget && !o.expert_bytes && !o.model && !o.text)
     throw UsageError("--cache-budget needs the size of an expert: -m MODEL or --expert-bytes SIZE");
   if (std::count(o.logs.begin(), o.logs.end(), "-") > 1 ||

@@ -77,18 +77,22 @@ Json budget_json(const RouteReport& r) {
                  {"expert_bytes", budget.expert_bytes},
                  {"slots", budget.hits.slots}};
   if (r.options.disk) object["disk_bytes_per_second"] = *r.options.disk;
-  const auto add = [&](const char* phase, const PassReads& passes, std::uint64_t hits) {
+  const auto add = [&](const char* phase, const PassReads& passes, std::uint64_t hits,
+                       std::optional<double> in_memory) {
     const DiskForecast forecast =
-        disk_forecast(passes, hits, budget.expert_bytes, static_cast<double>(r.options.disk.value_or(0)));
+        disk_forecast(passes, hits, budget.expert_bytes, static_cast<double>(r.options.disk.value_or(0)),
+                      in_memory.value_or(0));
     object[phase] = {{"tokens", passes.tokens},
                      {"reads", passes.reads},
                      {"hits", hits},
                      {"bytes_per_token", forecast.bytes_per_token}};
     if (forecast.tokens_per_second > 0)
       object[phase]["tokens_per_second_at_most"] = forecast.tokens_per_second;
+    if (forecast.without_overlap > 0)
+      object[phase]["tokens_per_second_without_overlap"] = forecast.without_overlap;
   };
-  add("prompt", r.found.reuse->prompt, budget.hits.prompt);
-  add("generated", r.found.reuse->generated, budget.hits.generated);
+  add("prompt", r.found.reuse->prompt, budget.hits.prompt, r.options.prefill_speed);
+  add("generated", r.found.reuse->generated, budget.hits.generated, r.options.decode_speed);
   return object;
 }
 

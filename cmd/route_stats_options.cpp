@@ -132,6 +132,21 @@ Option bytes_option(std::string_view name, std::string_view value, std::string_v
           }};
 }
 
+Option speed_option(std::string_view name, std::string_view brief, std::string_view text,
+                    std::optional<double>& target) {
+  return {.name = name,
+          .value = "X",
+          .argument = Option::Argument::text,
+          .group = "What to look at",
+          .brief = brief,
+          .text = text,
+          .in_brief = false,
+          .set = [&target](std::string_view value) {
+            target = parse_number(value, 0, 1e308);
+            if (*target == 0) throw UsageError("expected a number above 0");
+          }};
+}
+
 std::vector<Option> cache_options(RouteStatsOptions& o) {
   return {
       bytes_option(
@@ -148,6 +163,15 @@ std::vector<Option> cache_options(RouteStatsOptions& o) {
           "With --cache-budget: how many bytes a second the disk reads (3.2G), which bounds the tokens "
           "a second.",
           o.disk),
+      speed_option(
+          "prefill-tps", "prompt tokens a second with all weights in memory",
+          "With --disk: how many prompt tokens a second the machine evaluates when all weights are in "
+          "memory, as baleen bench measures it, of the model or of its --shape. Reading and computing "
+          "overlap at best, so that the slower of them bounds the tokens a second; what comes out "
+          "without any overlap is printed too.",
+          o.prefill_speed),
+      speed_option("decode-tps", "the same of generated tokens", "With --disk: the same of generated tokens.",
+                   o.decode_speed),
   };
 }
 

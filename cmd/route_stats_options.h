@@ -28,6 +28,7 @@ struct RouteStatsOptions : CommonOptions {
   bool cache_curve = false;
   std::optional<std::uint64_t> cache_budget, expert_bytes;  // in bytes
   std::optional<std::uint64_t> disk;                        // bytes a second
+  std::optional<double> prefill_speed, decode_speed;        // tokens a second with all weights in memory
 
   bool plan = false;
   std::optional<std::size_t> replicas, groups, nodes, gpus;

@@ -350,20 +350,25 @@ std::string budget_text(const RouteReport& r) {
   const CacheBudget& budget = *r.found.budget;
   const Reuse& reuse = *r.found.reuse;
   std::vector<Table::Column> columns = {{"tokens"}, {"", right}, {"hits", right}, {"read a token", right}};
+  const bool computes = r.options.prefill_speed || r.options.decode_speed;
   if (r.options.disk) columns.push_back({"tokens/s, at most", right});
+  if (computes) columns.push_back({"without overlap", right});
   Table table(columns);
-  const auto add = [&](const char* phase, const PassReads& passes, std::uint64_t hits) {
+  const auto speed = [](double value) { return value > 0 ? number(value) : "-"; };
+  const auto add = [&](const char* phase, const PassReads& passes, std::uint64_t hits,
+                       std::optional<double> in_memory) {
     if (passes.tokens == 0) return;
     const DiskForecast forecast =
-        disk_forecast(passes, hits, budget.expert_bytes, static_cast<double>(r.options.disk.value_or(0)));
+        disk_forecast(passes, hits, budget.expert_bytes, static_cast<double>(r.options.disk.value_or(0)),
+                      in_memory.value_or(0));
     std::vector<std::string> cells = {phase, std::to_string(passes.tokens), percent(forecast.hit_share),
                                       format_bytes(static_cast<std::uint64_t>(forecast.bytes_per_token))};
-    if (r.options.disk)
-      cells.push_back(forecast.tokens_per_second > 0 ? number(forecast.tokens_per_second) : "-");
+    if (r.options.disk) cells.push_back(speed(forecast.tokens_per_second));
+    if (computes) cells.push_back(speed(forecast.without_overlap));
     table.add(std::move(cells));
   };
-  add("of prompts", reuse.prompt, budget.hits.prompt);
-  add("generated", reuse.generated, budget.hits.generated);
+  add("of prompts", reuse.prompt, budget.hits.prompt, r.options.prefill_speed);
+  add("generated", reuse.generated, budget.hits.generated, r.options.decode_speed);
   return "\n" + format_bytes(*r.options.cache_budget) + " for experts of " +
          format_bytes(budget.expert_bytes) + ": " + std::to_string(budget.hits.slots) +
          " of them in baleen's cache\n" + table.text();

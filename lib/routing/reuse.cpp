@@ -88,14 +88,19 @@ void CacheCurve::add(const CacheCurve& other) {
 }
 
 DiskForecast disk_forecast(const PassReads& passes, std::uint64_t hits, std::uint64_t expert_bytes,
-                           double bytes_per_second) {
+                           double bytes_per_second, double in_memory) {
   if (passes.tokens == 0) return {};
   const double misses = static_cast<double>(passes.reads - hits) / static_cast<double>(passes.tokens);
   const double bytes = misses * static_cast<double>(expert_bytes);
   const double hit_share = passes.reads ? static_cast<double>(hits) / static_cast<double>(passes.reads) : 0;
-  return {.hit_share = hit_share,
-          .bytes_per_token = bytes,
-          .tokens_per_second = bytes > 0 ? bytes_per_second / bytes : 0};
+  DiskForecast forecast{.hit_share = hit_share, .bytes_per_token = bytes};
+  if (bytes > 0 && bytes_per_second <= 0) return forecast;
+  const double reading = bytes > 0 ? bytes / bytes_per_second : 0;  // seconds a token
+  const double computing = in_memory > 0 ? 1 / in_memory : 0;
+  const double most = std::max(reading, computing);
+  if (most > 0) forecast.tokens_per_second = 1 / most;
+  if (computing > 0) forecast.without_overlap = 1 / (reading + computing);
+  return forecast;
 }
 
 ReuseMeter::ReuseMeter(std::size_t layers, std::size_t experts, std::span<const std::size_t> policy_slots,

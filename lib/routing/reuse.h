@@ -67,15 +67,17 @@ struct PolicyHits {
   std::uint64_t hits() const { return prompt + generated; }
 };
 
-// What misses cost, if they are read from a disk and nothing else takes time.
+// What misses cost, if they are read from a disk.
 struct DiskForecast {
   double hit_share = 0;          // of the reads
   double bytes_per_token = 0;    // from the disk
-  double tokens_per_second = 0;  // at most; 0: the disk is no bound, as there are no misses
+  double tokens_per_second = 0;  // at most: reading and computing overlap; 0: nothing is known to bound it
+  double without_overlap = 0;    // tokens a second, one after the other; 0: not known
 };
-// `hits` of the passes' reads are served by the cache. Without tokens all is 0.
+// `hits` of the passes' reads are served by the cache. `in_memory` is how many tokens a second there would be
+// if all were; 0: not known. Without tokens all is 0.
 DiskForecast disk_forecast(const PassReads&, std::uint64_t hits, std::uint64_t expert_bytes,
-                           double bytes_per_second);
+                           double bytes_per_second, double in_memory = 0);
 
 struct Reuse {
   std::vector<LayerReuse> layers;

@@ -131,6 +131,18 @@ TEST_CASE("what misses cost on a disk") {
   CHECK(f.tokens_per_second == doctest::Approx(4));
   CHECK(disk_forecast({.tokens = 10, .reads = 80}, 80, 1000, 8000).tokens_per_second == 0);
   CHECK(disk_forecast({}, 0, 1000, 8000).hit_share == 0);
+  CHECK(f.without_overlap == 0);
+  // A token takes 0.25 s to be read; with 0.125 s of computing that is still the bound, with 0.5 s it is not.
+  const DiskForecast fast = disk_forecast({.tokens = 10, .reads = 80}, 60, 1000, 8000, 8);
+  CHECK(fast.tokens_per_second == doctest::Approx(4));
+  CHECK(fast.without_overlap == doctest::Approx(1 / 0.375));
+  const DiskForecast slow = disk_forecast({.tokens = 10, .reads = 80}, 60, 1000, 8000, 2);
+  CHECK(slow.tokens_per_second == doctest::Approx(2));
+  CHECK(slow.without_overlap == doctest::Approx(1 / 0.75));
+  const DiskForecast hit = disk_forecast({.tokens = 10, .reads = 80}, 80, 1000, 8000, 2);
+  CHECK(hit.tokens_per_second == doctest::Approx(2));
+  CHECK(hit.without_overlap == doctest::Approx(2));
+  CHECK(disk_forecast({.tokens = 10, .reads = 80}, 60, 1000, 0).tokens_per_second == 0);
 }
 
 TEST_CASE("wrong reads are refused") {

@@ -32,6 +32,10 @@ try baleen route-stats --cache-curve --cache-budget 1K -m "$MODEL" log
 try baleen route-stats --cache-curve --cache-budget 1K log
 try baleen route-stats --cache-budget 1K log
 try baleen route-stats --cache-curve --disk 1G log
+try baleen route-stats --cache-curve --cache-budget 100K --expert-bytes 10K --decode-tps 5 log
+try baleen route-stats --cache-curve --cache-budget 100K --expert-bytes 10K --disk 1M --decode-tps 0 log
+baleen route-stats --cache-curve --cache-budget 100K --expert-bytes 10K --disk 1M --decode-tps 5 log | grep -E '^tokens .*read a token|^generated'
+baleen route-stats --cache-curve --cache-budget 100K --expert-bytes 10K --disk 1M --decode-tps 5 --json log | jq -c '.cache.budget | (.prompt | has("tokens_per_second_without_overlap")), (.generated | .tokens_per_second_at_most, (1 / (1 / 5 + .bytes_per_token / 1048576) / .tokens_per_second_without_overlap - 1 | fabs < 1e-9))'
 # Placement, biases, pictures.
 baleen route-stats --plan --replicas 12 --gpus 4 log | jq -c '[.schema, .replicas, .gpus, (.layers[0] | (.phy2log | length), (.logcnt | add)), .after.gpu_max_over_mean <= .before.gpu_max_over_mean]'
 try baleen route-stats --suggest-bias 0.001 log
