@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "bench/cost.h"
+#include "bench/disk_speed.h"
 #include "bench/machine.h"
 #include "bench/quality.h"
 #include "bench/random_model.h"
@@ -49,6 +50,9 @@ constexpr std::size_t largest_config = std::size_t{16} << 20U;
 constexpr std::size_t largest_text = std::size_t{256} << 20U;
 // What random weights leave of the memory: room for activations and for everybody else.
 constexpr std::uint64_t memory_reserve = std::uint64_t{1536} << 20U;
+// The disk is measured on so many bytes of the model, for so long, at most.
+constexpr std::uint64_t most_disk_bytes = 4'000'000'000;
+constexpr double most_disk_seconds = 2;
 
 void warn(const BenchOptions& options, const std::string& text) {
   if (!options.quiet) write_message("baleen bench: " + text + "\n");
@@ -290,6 +294,7 @@ SpeedReport describe(const BenchOptions& o, const Subject& subject, const std::s
           .kv_type = std::string(kv_format_name(o.kv_format)),
           .seed = o.seed,
           .extrapolation = subject.extrapolation,
+          .memory = {},
           .bandwidth = {},
           .peak = {},
           .results = {}};
@@ -315,8 +320,14 @@ void warm_up(const BenchOptions& o, const Subject& subject, ThreadPool& pool, Sp
   }
 }
 
-// `experts` is null if all of them are in memory.
-void measure(const BenchOptions& o, const Subject& subject, ExpertCache* experts,
+// Passes of prompts are as long as `baleen run` makes them.
+std::size_t prompt_chunk(const Model& model, std::size_t threads, const LimitedMemory& memory) {
+  const std::uint64_t bound = std::min(memory.plan.budget, available_memory());
+  const bool all_there = !memory.experts || memory.plan.every_expert_fits();
+  return prompt_chunks(model.config(), threads, bound, all_there).alone;
+}
+
+void measure(const BenchOptions& o, const Subject& subject, const LimitedMemory& memory,
              const kernels::Kernels& kernels, ThreadPool& pool, std::span<const SpeedTest> tests,
              MachineLimits& limits, SpeedReport& report) {
   SpeedBench bench(subject.model, pool,
@@ -324,18 +335,27 @@ void measure(const BenchOptions& o, const Subject& subject, ExpertCache* experts
                     .kv_format = o.kv_format,
                     .seed = o.seed,
                     .repetitions = o.repetitions,
+                    .chunk = prompt_chunk(subject.model, pool.size(), memory),
                     .layer_counts = subject.layer_counts,
                     .cancel = SignalFlag::cancel(),
-                    .experts = experts},
+                    .experts = memory.experts.get()},
                    tests);
   Progress progress(progress_mode(o), "bench", tests.size() * (o.repetitions + 1), "runs", write_message);
   const auto start = Clock::now();
   std::uint64_t runs = 0;
+  std::vector<fs::path> files;
+  if (memory.experts) files = largest_first(WeightFiles(subject.model.checkpoint(), subject.name).paths());
+  const auto measure_disk = [&] {
+    if (memory.experts)
+      report.memory->disk.push_back(sequential_bandwidth(files, most_disk_bytes, most_disk_seconds));
+  };
+  measure_disk();
   limits.measure();
   for (const SpeedTest& test : tests) {
     report.results.push_back(bench.measure(test, [&] { progress.update(++runs, seconds_since(start)); }));
     limits.measure();
   }
+  measure_disk();
 }
 
 void warn_of(const BenchOptions& o, const SpeedReport& report) {
@@ -346,6 +366,13 @@ void warn_of(const BenchOptions& o, const SpeedReport& report) {
     if (figures.scattered()) {
       warn(o, name + "the repetitions scatter by " + format_fixed(100 * figures.spread, 0) +
                   " %: stop what else runs on this machine, or take more of them with -r");
+    }
+    if (report.cached()) {
+      const CacheFigures use = cache_figures(result, report.roofline(), report.disk_bandwidth());
+      if (use.suspect()) {
+        warn(o, name + format_fixed(100 * std::max(use.bound_share, use.disk_share), 0) +
+                    " % of what the disk allows is suspect: it was slower while its speed was measured");
+      }
     }
     if (!figures.suspect()) continue;
     const bool cached = figures.pass.weight_bytes < static_cast<double>(cache);
@@ -419,7 +446,11 @@ int run_speed(const BenchOptions& o, const std::string& command_line) {
   SpeedReport report;
   try {
     const SignalFlag flag;
-    MachineLimits limits(pool, kernels, bandwidth_buffer_bytes(cache, available_memory()));
+    const std::uint64_t available = available_memory();
+    const std::uint64_t left = available - std::min(available, budget.value_or(0));
+    // A quarter of what there is, and no more than half of what the budget leaves.
+    const std::uint64_t room = budget ? std::min(available, 2 * left) : available;
+    MachineLimits limits(pool, kernels, bandwidth_buffer_bytes(cache, room));
     if (limits.buffer_bytes() < bandwidth_buffer_bytes(cache, std::uint64_t{0} - 1)) {
       warn(o, "memory is short: bandwidth is measured on " + format_bytes(limits.buffer_bytes()) + " alone");
     }
@@ -428,11 +459,13 @@ int run_speed(const BenchOptions& o, const std::string& command_line) {
     report = describe(o, *subject, command_line, kernels, pool.size());
     report.bandwidth_buffer_bytes = limits.buffer_bytes();
     LimitedMemory memory;
-    if (budget)
+    if (budget) {
       memory = load_weights(o, subject->model, subject->name, *budget, nullptr, SignalFlag::cancel());
-    if (!memory.experts) warm_up(o, *subject, pool, report);
+      report.memory = MemoryReport{.plan = memory.plan, .cached = memory.experts != nullptr, .disk = {}};
+    }
+    if (!budget || memory.plan.everything_fits()) warm_up(o, *subject, pool, report);
     try {
-      measure(o, *subject, memory.experts.get(), kernels, pool, tests, limits, report);
+      measure(o, *subject, memory, kernels, pool, tests, limits, report);
     } catch (const Cancelled&) {
     }
     report.bandwidth = limits.bandwidth();

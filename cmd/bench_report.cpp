@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cmd/weight_memory.h"
 #include "report/table.h"
 #include "report/units.h"
 #include "report/version.h"
@@ -52,6 +53,42 @@ std::vector<std::string> cells(const SpeedReport& report, const SpeedResult& res
           percent(f.roofline_share) + (f.suspect() ? " suspect" : "")};
 }
 
+std::string_view bound(const CacheFigures& cache, const SpeedFigures& figures) {
+  return cache.disk_bound ? "disk" : bound(figures);
+}
+
+// What the expert cache did, in a table of its own.
+const std::vector<Table::Column>& cache_columns() {
+  using enum Table::Align;
+  static const std::vector<Table::Column> list = {{"test"},
+                                                  {"hits", right},
+                                                  {"guessed", right},
+                                                  {"missed", right},
+                                                  {"guesses right", right},
+                                                  {"disk MB/token", right},
+                                                  {"disk GB/s", right},
+                                                  {"of disk", right},
+                                                  {"stalled", right},
+                                                  {"bound"},
+                                                  {"of bound", right}};
+  return list;
+}
+
+std::vector<std::string> cache_cells(const SpeedReport& report, const SpeedResult& result) {
+  const CacheFigures f = cache_figures(result, report.roofline(), report.disk_bandwidth());
+  return {test_name(result.test),
+          percent(f.hit_rate),
+          percent(f.guess_rate),
+          percent(f.miss_rate),
+          percent(f.guess_precision[0]) + ", " + percent(f.guess_precision[1]),
+          format_fixed(f.bytes_read_per_token / mega, 1),
+          rate(f.disk_bytes_per_second / giga),
+          percent(f.disk_share),
+          percent(f.stall_share),
+          std::string(bound(f, speed_figures(result, report.roofline()))),
+          percent(f.bound_share) + (f.suspect() ? " suspect" : "")};
+}
+
 std::string describe_limit(const Summary& limit, const std::string& unit) {
   return rate(limit.median / giga) + " " + unit + " (" + rate(limit.low / giga) + " to " +
          rate(limit.high / giga) + ")";
@@ -63,6 +100,19 @@ std::string describe_extrapolation(const Extrapolation& e) {
          " mixture-of-experts layers with random weights, embedding and output head; times and work are "
          "extrapolated "
          "to all layers";
+}
+
+std::string describe_disk(const MemoryReport& m) {
+  std::string samples;
+  std::uint64_t bytes = 0;
+  for (const SequentialRead& sample : m.disk) {
+    samples += (samples.empty() ? "" : ", ") + rate(sample.bytes_per_second() / giga);
+    bytes += sample.bytes;
+  }
+  const SequentialRead& last = m.disk.back();
+  return rate(best_bandwidth(m.disk) / giga) + " GB/s, the best of " + samples + ": " + format_bytes(bytes) +
+         " of the model's files from front to back, by " + std::string(to_string(last.engine)) +
+         (last.direct ? ", past the page cache" : ", through the page cache");
 }
 
 using Line = std::pair<std::string, std::string>;
@@ -78,6 +128,9 @@ std::vector<Line> head(const SpeedReport& r) {
   lines.emplace_back("read", describe_limit(r.bandwidth, "GB/s") + ", all threads, " +
                                  format_bytes(r.bandwidth_buffer_bytes));
   lines.emplace_back("compute", describe_limit(r.peak, "Gflop/s") + ", all threads, in registers");
+  if (r.memory)
+    lines.emplace_back("memory", format_bytes(r.memory->plan.budget) + ": " + describe_plan(r.memory->plan));
+  if (r.cached()) lines.emplace_back("disk", describe_disk(*r.memory));
   return lines;
 }
 
@@ -86,31 +139,78 @@ constexpr std::string_view legend =
     "reading or\n"
     "computing must take at least, as a share of the time it took; spread is the interquartile range.\n";
 
+constexpr std::string_view cache_legend =
+    "Of the experts that layers asked for, hits were in memory before, guessed ones were there or on their "
+    "way "
+    "by a guess\n"
+    "for the same pass; bound is the time that reading all but the hits, or the roofline, must take at "
+    "least.\n";
+
 Json to_json(const Summary& limit) {
   return Json{{"median", limit.median}, {"lower_quartile", limit.low}, {"upper_quartile", limit.high}};
 }
 
+Json to_json(const MemoryReport& m) {
+  Json object = {{"budget_bytes", m.plan.budget},
+                 {"all_weights_fit", m.plan.everything_fits()},
+                 {"resident_bytes", m.plan.resident_bytes},
+                 {"slot_bytes", m.plan.slot_bytes},
+                 {"slots", m.plan.slots},
+                 {"experts", m.plan.experts}};
+  if (!m.cached) return object;
+  Json samples = Json::array();
+  for (const SequentialRead& sample : m.disk) {
+    samples.push_back({{"bytes", sample.bytes},
+                       {"seconds", sample.seconds},
+                       {"engine", to_string(sample.engine)},
+                       {"direct", sample.direct}});
+  }
+  object["disk_bytes_per_second"] = best_bandwidth(m.disk);
+  object["disk_samples"] = std::move(samples);
+  return object;
+}
+
+void add_cache(Json& object, const SpeedReport& report, const SpeedResult& result) {
+  const CacheFigures f = cache_figures(result, report.roofline(), report.disk_bandwidth());
+  object.update(Json{{"hit_rate", f.hit_rate},
+                     {"guess_rate", f.guess_rate},
+                     {"miss_rate", f.miss_rate},
+                     {"guess_precision", f.guess_precision},
+                     {"guess_read_precision", f.guess_read_precision},
+                     {"bytes_needed_per_token", f.bytes_needed_per_token},
+                     {"bytes_read_per_token", f.bytes_read_per_token},
+                     {"disk_bytes_per_second", f.disk_bytes_per_second},
+                     {"disk_share", f.disk_share},
+                     {"stall_share", f.stall_share},
+                     {"bound", bound(f, speed_figures(result, report.roofline()))},
+                     {"bound_seconds", f.bound_seconds},
+                     {"bound_share", f.bound_share}});
+  if (f.suspect()) object["suspect"] = true;
+}
+
 Json to_json(const SpeedReport& report, const SpeedResult& result) {
   const SpeedFigures f = speed_figures(result, report.roofline());
-  return Json{{"test", kind_name(result.test)},
-              {"tokens", result.test.tokens},
-              {"depth", result.test.depth},
-              {"batch", result.test.batch},
-              {"tokens_per_second", f.tokens_per_second},
-              {"seconds_median", f.median_seconds},
-              {"spread_share", f.spread},
-              {"seconds", result.seconds},
-              {"passes", result.passes},
-              {"unique_experts_per_layer", result.unique_experts},
-              {"weight_bytes_per_pass", f.pass.weight_bytes},
-              {"kv_bytes_per_pass", f.pass.kv_bytes},
-              {"operations_per_pass", f.pass.operations},
-              {"read_bytes_per_second", f.bytes_per_second},
-              {"operations_per_second", f.operations_per_second},
-              {"bound", bound(f)},
-              {"roofline_seconds", f.roofline_seconds},
-              {"roofline_share", f.roofline_share},
-              {"suspect", f.suspect()}};
+  Json object = {{"test", kind_name(result.test)},
+                 {"tokens", result.test.tokens},
+                 {"depth", result.test.depth},
+                 {"batch", result.test.batch},
+                 {"tokens_per_second", f.tokens_per_second},
+                 {"seconds_median", f.median_seconds},
+                 {"spread_share", f.spread},
+                 {"seconds", result.seconds},
+                 {"passes", result.passes},
+                 {"unique_experts_per_layer", result.unique_experts},
+                 {"weight_bytes_per_pass", f.pass.weight_bytes},
+                 {"kv_bytes_per_pass", f.pass.kv_bytes},
+                 {"operations_per_pass", f.pass.operations},
+                 {"read_bytes_per_second", f.bytes_per_second},
+                 {"operations_per_second", f.operations_per_second},
+                 {"bound", bound(f)},
+                 {"roofline_seconds", f.roofline_seconds},
+                 {"roofline_share", f.roofline_share},
+                 {"suspect", f.suspect()}};
+  if (report.cached()) add_cache(object, report, result);
+  return object;
 }
 
 Json to_json(const Extrapolation& e) {
@@ -118,6 +218,22 @@ Json to_json(const Extrapolation& e) {
               {"measured_moe_layers", e.measured_moe},
               {"dense_layers", e.all_dense},
               {"moe_layers", e.all_moe}};
+}
+
+std::string markdown_row(const std::vector<std::string>& cells) {
+  std::string text = "|";
+  for (const std::string& cell : cells) text += " " + cell + " |";
+  return text + "\n";
+}
+
+std::string markdown_heading(const std::vector<Table::Column>& columns) {
+  std::vector<std::string> headings;
+  std::string rulers = "|";
+  for (const Table::Column& column : columns) {
+    headings.push_back(column.heading);
+    rulers += column.align == Table::Align::right ? "---:|" : "---|";
+  }
+  return markdown_row(headings) + rulers + "\n";
 }
 
 std::string csv_number(double value) {
@@ -142,7 +258,11 @@ std::string speed_text(const SpeedReport& report, const Style& style) {
   }
   Table table(columns());
   for (const SpeedResult& result : report.results) table.add(cells(report, result));
-  return text + "\n" + table.text() + "\n" + std::string(legend);
+  text += "\n" + table.text() + "\n" + std::string(legend);
+  if (!report.cached()) return text;
+  Table cache(cache_columns());
+  for (const SpeedResult& result : report.results) cache.add(cache_cells(report, result));
+  return text + "\n" + cache.text() + "\n" + std::string(cache_legend);
 }
 
 std::string speed_markdown(const SpeedReport& report) {
@@ -150,19 +270,13 @@ std::string speed_markdown(const SpeedReport& report) {
   for (const auto& [key, value] : head(report)) text += "- " + key + ": " + value + "\n";
   text += "- command: `" + report.command_line + "` (baleen " + std::string(version()) + ", " +
           std::string(commit()) + ")\n\n";
-  std::string headings = "|";
-  std::string rulers = "|";
-  for (const Table::Column& column : columns()) {
-    headings += " " + column.heading + " |";
-    rulers += column.align == Table::Align::right ? "---:|" : "---|";
-  }
-  text += headings + "\n" + rulers + "\n";
-  for (const SpeedResult& result : report.results) {
-    text += "|";
-    for (const std::string& cell : cells(report, result)) text += " " + cell + " |";
-    text += "\n";
-  }
-  return text + "\n" + std::string(legend);
+  text += markdown_heading(columns());
+  for (const SpeedResult& result : report.results) text += markdown_row(cells(report, result));
+  text += "\n" + std::string(legend);
+  if (!report.cached()) return text;
+  text += "\n" + markdown_heading(cache_columns());
+  for (const SpeedResult& result : report.results) text += markdown_row(cache_cells(report, result));
+  return text + "\n" + std::string(cache_legend);
 }
 
 std::string speed_csv(const SpeedReport& report) {
@@ -207,6 +321,7 @@ Json speed_json(const SpeedReport& r) {
       {"seed", r.seed},
       {"extrapolated", r.extrapolation ? to_json(*r.extrapolation) : Json()},
       {"warm_up", {{"bytes", r.warm_up_bytes}, {"seconds", r.warm_up_seconds}}},
+      {"memory", r.memory ? to_json(*r.memory) : Json()},
       {"bandwidth_buffer_bytes", r.bandwidth_buffer_bytes},
       {"read_bytes_per_second", to_json(r.bandwidth)},
       {"operations_per_second", to_json(r.peak)},

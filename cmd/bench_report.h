@@ -8,9 +8,11 @@
 #include <string>
 #include <vector>
 
+#include "bench/disk_speed.h"
 #include "bench/speed.h"
 #include "bench/statistics.h"
 #include "cmd/terminal.h"
+#include "model/memory_plan.h"
 
 namespace baleen::cmd {
 
@@ -22,6 +24,13 @@ struct Extrapolation {
   std::size_t measured_moe = 0;
   std::size_t all_dense = 0;
   std::size_t all_moe = 0;
+};
+
+// How --memory was kept to.
+struct MemoryReport {
+  MemoryPlan plan;
+  bool cached = false;               // experts came from a cache
+  std::vector<SequentialRead> disk;  // with a cache: before the tests and after them
 };
 
 struct SpeedReport {
@@ -43,12 +52,15 @@ struct SpeedReport {
   std::optional<Extrapolation> extrapolation;
   std::uint64_t warm_up_bytes = 0;
   double warm_up_seconds = 0;
+  std::optional<MemoryReport> memory;  // with --memory
   std::uint64_t bandwidth_buffer_bytes = 0;
   Summary bandwidth;  // bytes a second
   Summary peak;       // operations a second
   std::vector<SpeedResult> results;
 
   Roofline roofline() const { return {.bandwidth = bandwidth.median, .peak = peak.median}; }
+  double disk_bandwidth() const { return memory ? best_bandwidth(memory->disk) : 0; }
+  bool cached() const { return memory && memory->cached; }
 };
 
 // "prefill 512", "decode 32, depth 2048, batch 4"
