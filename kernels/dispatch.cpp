@@ -114,11 +114,17 @@ bool has_dotprod() {
 bool has_bf16() {
   return getauxval(AT_HWCAP2) & HWCAP2_BF16;
 }
+bool has_i8mm() {
+  return getauxval(AT_HWCAP2) & HWCAP2_I8MM;
+}
 #else
 bool has_dotprod() {
   return false;
 }
 bool has_bf16() {
+  return false;
+}
+bool has_i8mm() {
   return false;
 }
 #endif
@@ -137,6 +143,7 @@ std::span<const Table> tables() {
     {avx2_dot_kernels, "avx2", has_avx2_dot(), "avx2 fma f16c avx_vnni"},
     {avx2_kernels, "avx2", has_avx2(), "avx2 fma f16c"},
 #elif defined(__aarch64__)
+    {neon_i8mm_kernels, "neon", has_dotprod() && has_bf16() && has_i8mm(), "asimd asimddp bf16 i8mm"},
     {neon_bf16_kernels, "neon", has_dotprod() && has_bf16(), "asimd asimddp bf16"},
     {neon_dotprod_kernels, "neon", has_dotprod(), "asimd asimddp"},
     {neon_kernels, "neon", true, "asimd"},

@@ -84,16 +84,7 @@ struct Neon {
     return vbslq_f32(inside, v, other);
   }
 
-  // Number `index` of an array of plain numbers.
-  static float number(Format format, const std::byte* array, std::size_t index) {
-    if (format == Format::f32) {
-      float value;
-      std::memcpy(&value, array + 4 * index, sizeof value);
-      return value;
-    }
-    std::uint16_t bits;
-    std::memcpy(&bits, array + 2 * index, sizeof bits);
-    if (format == Format::bf16) return first(widen_bf16(vdup_n_u16(bits)));
+  static float from_f16(std::uint16_t bits) {
     return first(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(bits))));
   }
 

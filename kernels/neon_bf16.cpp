@@ -6,12 +6,12 @@
 // Reference Manual, BFDotAdd): an error of 2^-23 instead of 2^-24 each.
 #include <arm_neon.h>
 
+#include "kernels/simd/neon_tiles.h"
 #include "kernels/simd/rows.h"
 
 namespace baleen::kernels {
 namespace {
 
-constexpr std::size_t pair = 2;       // rows or tokens of a tile
 constexpr std::size_t tile_cols = 4;  // columns of a tile
 constexpr std::size_t row_pairs = 4;  // whose sums fill the registers, with as many pairs of tokens
 constexpr std::size_t slot_pairs = 4;
@@ -42,7 +42,7 @@ void pack(const PackArgs& a) {
   for (std::size_t t = 0; t < (a.tokens + pair - 1) / pair * pair; ++t) {
     std::byte* out = a.packed + t / pair * pair_bytes(a.cols) + a.col_begin / tile_cols * tile_bytes;
     const bool filled = t < a.tokens;
-    const float* x = filled ? a.x + (a.x_rows ? a.x_rows[t] : t) * a.x_stride : nullptr;
+    const float* x = filled ? row_to_pack(a, t) : nullptr;
     put_f32(x, filled ? count : 0, end, t % pair, out);
   }
 }
@@ -135,12 +135,8 @@ void matmul(const MatmulArgs& a) {
       for (std::size_t r = 0; r < rows; r += pair * row_pairs) {
         float32x4_t sums[slot_pairs * row_pairs];
         multiply_pairs(pairs + r / pair * pair_bytes(cols), x, (tokens + pair - 1) / pair, cols, sums);
-        for (std::size_t i = 0; i < tokens; ++i) {
-          float* out = a.out + (t + i) * a.out_stride + row + r - a.row_begin;
-          for (std::size_t k = 0; k < smaller(pair * row_pairs, rows - r); ++k) {
-            out[k] = sums[i / pair * row_pairs + k / pair][i % pair * pair + k % pair];
-          }
-        }
+        store_tiles<row_pairs>(sums, tokens, smaller(pair * row_pairs, rows - r),
+                               a.out + t * a.out_stride + row + r - a.row_begin, a.out_stride);
       }
     }
   }

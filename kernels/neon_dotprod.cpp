@@ -1,15 +1,13 @@
 // NEON with SDOT, four products of 8-bit integers a lane: the stream path of int8, int4 and mxfp4 weights,
 // with activations rounded to int8 by groups of 32. The integer sums are exact, so their order is free;
-// i8mm's USDOT and SMMLA would give the same sums, and save instructions where memory is what the path waits
-// for.
+// i8mm's SMMLA would give the same sums, and save instructions where memory is what the path waits for.
 #include <arm_neon.h>
 
-#include "kernels/simd/rows.h"
+#include "kernels/simd/neon_groups.h"
 
 namespace baleen::kernels {
 namespace {
 
-constexpr std::size_t group_width = 32;
 constexpr std::size_t block_groups = 4;  // a lane of a float32 vector each
 constexpr std::size_t block_width = block_groups * group_width;
 constexpr std::size_t max_tokens = 4;  // that share the loads of a row
@@ -29,42 +27,20 @@ std::size_t slot_bytes(std::size_t cols) {
   return (block_count(cols) * sizeof(Block) + pack_align - 1) / pack_align * pack_align;
 }
 
-// The scale is maximum / 127; values are rounded to nearest, ties to even. A group that holds a NaN or an
-// infinity has it for its scale and zeros for values, and so gives NaN. (Saturation matters only for scales
-// among the denormals, which are coarse.)
-void round_group(const float* x, std::int8_t* values, float* scale) {
-  float32x4_t v[8];
-  unrolled<8>([&](auto i) { v[i] = vld1q_f32(x + 4 * i); });
-  float32x4_t maxima = vdupq_n_f32(0);
-  unrolled<8>([&](auto i) { maxima = vmaxq_f32(maxima, vabsq_f32(v[i])); });  // NaN wins
-  *scale = vmaxvq_f32(maxima) / 127.0f;
-  int32x4_t q[8];
-  unrolled<8>([&](auto i) { q[i] = vcvtnq_s32_f32(vdivq_f32(v[i], vdupq_n_f32(*scale))); });  // NaN gives 0
-  unrolled<4>([&](auto i) {
-    const int16x8_t narrow = vcombine_s16(vqmovn_s32(q[2 * i]), vqmovn_s32(q[2 * i + 1]));
-    vst1_s8(values + 8 * i, vqmovn_s16(narrow));
-  });
-}
-
 void pack(const PackArgs& a) {
   const std::size_t first = a.col_begin / group_width;
   const std::size_t last = (a.col_end + group_width - 1) / group_width;
   const std::size_t filled = a.col_end == a.cols ? block_count(a.cols) * block_groups : last;
   for (std::size_t t = 0; t < a.tokens; ++t) {
-    const float* x = a.x + (a.x_rows ? a.x_rows[t] : t) * a.x_stride;
+    const float* x = row_to_pack(a, t);
     Block* blocks = reinterpret_cast<Block*>(a.packed + t * slot_bytes(a.cols));
     for (std::size_t g = first; g < filled; ++g) {
       Block& block = blocks[g / block_groups];
       std::int8_t* values = block.values + g % block_groups * group_width;
       float* scale = block.scales + g % block_groups;
       const std::size_t begin = g * group_width;
-      if (begin + group_width <= a.col_end) {
-        round_group(x + begin - a.col_begin, values, scale);
-      } else {
-        float rest[group_width] = {};
-        for (std::size_t c = begin; c < a.col_end; ++c) rest[c - begin] = x[c - a.col_begin];
-        round_group(rest, values, scale);
-      }
+      float copy[group_width];
+      round_group<8>(whole_group(x + (begin - a.col_begin), begin, a.col_end, copy), values, scale);
     }
   }
 }
@@ -72,8 +48,7 @@ void pack(const PackArgs& a) {
 constexpr Packing int8_packing = {.slot_tokens = 1, .slot_bytes = slot_bytes, .pack = pack};
 
 const Block* blocks_of(const MatmulArgs& a, std::size_t token) {
-  const std::size_t slot = a.slots ? a.slots[token] : token;
-  return reinterpret_cast<const Block*>(a.packed + slot * slot_bytes(a.matrix->cols));
+  return reinterpret_cast<const Block*>(slot_of(a, token, slot_bytes(a.matrix->cols)));
 }
 
 // The scales of a block's groups, out of a row of them. A matrix's group is one of 32 columns, several, or
@@ -96,26 +71,6 @@ struct ScaleIndex {
     return vld1q_f32(four);
   }
 };
-
-// The codes of a group of 32 columns, less their offset; for int4 times 16, even columns before odd ones; for
-// mxfp4 in that order twice their values.
-template <Format format>
-[[gnu::always_inline]] inline void load_codes(const std::uint8_t* from, int8x16_t w[2]) {
-  if constexpr (format == Format::int8) {
-    unrolled<2>(
-        [&](auto i) { w[i] = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(from + 16 * i), vdupq_n_u8(0x80))); });
-  } else if constexpr (format == Format::mxfp4) {
-    constexpr std::int8_t integers[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
-    const int8x16_t table = vld1q_s8(integers);
-    const uint8x16_t pairs = vld1q_u8(from);
-    w[0] = vqtbl1q_s8(table, vandq_u8(pairs, vdupq_n_u8(15)));
-    w[1] = vqtbl1q_s8(table, vshrq_n_u8(pairs, 4));
-  } else {
-    const uint8x16_t pairs = veorq_u8(vld1q_u8(from), vdupq_n_u8(0x88));
-    w[0] = vreinterpretq_s8_u8(vshlq_n_u8(pairs, 4));
-    w[1] = vreinterpretq_s8_u8(vandq_u8(pairs, vdupq_n_u8(0xf0)));
-  }
-}
 
 template <Format format>
 [[gnu::always_inline]] inline void load_activations(const std::int8_t* from, int8x16_t x[2]) {
@@ -145,12 +100,7 @@ template <Format format, std::size_t R, std::size_t T>
         dot[g] = vdotq_s32(vdotq_s32(vdupq_n_s32(0), w[2 * g], xs[0]), w[2 * g + 1], xs[1]);
       });
       const int32x4_t dots = vpaddq_s32(vpaddq_s32(dot[0], dot[1]), vpaddq_s32(dot[2], dot[3]));
-      const float32x4_t exact = format == Format::int4    ? vcvtq_n_f32_s32(dots, 4)
-                                : format == Format::mxfp4 ? vcvtq_n_f32_s32(dots, 1)
-                                                          : vcvtq_f32_s32(dots);
-      // The weights' scale first: activations may be near the largest number, weights are not.
-      const float32x4_t scaled = vmulq_f32(exact, scales[r]);
-      sum[r * T + t] = vfmaq_f32(sum[r * T + t], scaled, vld1q_f32(x[t]->scales));
+      sum[r * T + t] = add_scaled<format>(sum[r * T + t], dots, scales[r], vld1q_f32(x[t]->scales));
     });
   });
 }
@@ -206,25 +156,6 @@ void dot_rows(const MatmulArgs& a, std::size_t row, std::size_t token, const flo
   });
 }
 
-// The widened scales of `count` rows from `row` on, which lie side by side.
-void widen_scales(const Matrix& m, std::size_t row, std::size_t count, float* out) {
-  if (!m.scales) {
-    for (std::size_t r = 0; r < count; ++r) out[r] = 1;
-    return;
-  }
-  if (m.format == Format::mxfp4) {
-    const std::byte* scales = m.scales + row * m.scale_cols;
-    for (std::size_t i = 0; i < count * m.scale_cols; ++i) out[i] = e8m0_to_float(scales[i]);
-    return;
-  }
-  const std::size_t bytes = value_bytes(m.scale_format, 1);
-  const Matrix scales = {.format = m.scale_format,
-                         .rows = 1,
-                         .cols = count * m.scale_cols,
-                         .values = m.scales + row * m.scale_cols * bytes};
-  neon_kernels().widen_row[static_cast<std::size_t>(m.scale_format)](scales, 0, out);
-}
-
 // `count` rows for the tokens from `token` on, T at a time.
 template <Format format, std::size_t T = max_tokens>
 void dot_tokens(const MatmulArgs& a, std::size_t row, std::size_t count, std::size_t token,
@@ -249,18 +180,11 @@ void matmul(const MatmulArgs& a) {
   }
 }
 
-bool is_streamed(const Matrix& m) {
-  const bool rounded = is_integer(m.format) || m.format == Format::mxfp4;
-  if (!rounded || m.block_rows != 1 || m.zeros || m.group_index) return false;
-  if (!m.scales) return true;
-  return m.block_rows == 1 && (m.block_cols % group_width == 0 || m.block_cols >= m.cols);
-}
-
 const Matmul& choose_matmul(Path path, const Matrix& m) {
   static constexpr Matmul int8 = {&int8_packing, matmul<Format::int8>};
   static constexpr Matmul int4 = {&int8_packing, matmul<Format::int4>};
   static constexpr Matmul mxfp4 = {&int8_packing, matmul<Format::mxfp4>};
-  if (path != Path::stream || !is_streamed(m)) return neon_kernels().matmul(path, m);
+  if (path != Path::stream || !has_integer_groups(m)) return neon_kernels().matmul(path, m);
   if (m.format == Format::mxfp4) return mxfp4;
   return m.format == Format::int8 ? int8 : int4;
 }

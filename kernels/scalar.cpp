@@ -134,7 +134,7 @@ void matmul(const MatmulArgs& a) {
 // Rows of float32, as they come.
 void pack_f32(const PackArgs& a) {
   for (std::size_t t = 0; t < a.tokens; ++t) {
-    const float* x = a.x + (a.x_rows ? a.x_rows[t] : t) * a.x_stride;
+    const float* x = row_to_pack(a, t);
     std::memcpy(a.packed + t * f32_slot_bytes(a.cols) + a.col_begin * sizeof(float), x,
                 (a.col_end - a.col_begin) * sizeof(float));
   }

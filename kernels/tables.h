@@ -15,6 +15,7 @@ const Kernels& avx512_dot_kernels();
 const Kernels& neon_kernels();
 const Kernels& neon_dotprod_kernels();
 const Kernels& neon_bf16_kernels();
+const Kernels& neon_i8mm_kernels();
 
 extern const Encoders scalar_encoders;
 extern const Encoders avx2_encoders;
@@ -55,10 +56,19 @@ constexpr std::size_t f32_slot_bytes(std::size_t cols) {
 }
 extern const Packing f32_packing;
 
+// A token's row of what is to be packed, from its first column, col_begin, on.
+static inline const float* row_to_pack(const PackArgs& a, std::size_t token) {
+  return a.x + (a.x_rows ? a.x_rows[token] : token) * a.x_stride;
+}
+
+// A token's slot, where a slot has one token.
+static inline const std::byte* slot_of(const MatmulArgs& a, std::size_t token, std::size_t slot_bytes) {
+  return a.packed + (a.slots ? a.slots[token] : token) * slot_bytes;
+}
+
 // The activations of a token where they are packed so.
 static inline const float* activations(const MatmulArgs& a, std::size_t token) {
-  const std::size_t slot = a.slots ? a.slots[token] : token;
-  return reinterpret_cast<const float*>(a.packed + slot * f32_slot_bytes(a.matrix->cols));
+  return reinterpret_cast<const float*>(slot_of(a, token, f32_slot_bytes(a.matrix->cols)));
 }
 
 }  // namespace baleen::kernels

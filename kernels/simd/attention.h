@@ -37,7 +37,7 @@ void widen_kv_row(KvFormat format, const std::byte* row, std::size_t width, floa
     decode.template operator()<Format::bf16>(row, 0, width, 1);
   } else {
     for (std::size_t i = 0; i < width; i += kv_group, row += kv_group_bytes) {
-      const float scale = V::number(Format::f32, row, 0);
+      const float scale = number<V>(Format::f32, row, 0);
       decode.template operator()<Format::int8>(row + sizeof(float), i, smaller(width, i + kv_group), scale);
     }
   }

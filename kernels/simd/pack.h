@@ -9,14 +9,6 @@
 namespace baleen::kernels {
 namespace {
 
-// The group of columns from c on where it is whole, else a copy with zeros behind `end`.
-inline const float* whole_group(const float* x, std::size_t c, std::size_t end, float* copy) {
-  if (c + pack_cols <= end) return x;
-  for (std::size_t i = 0; i < pack_cols; ++i) copy[i] = 0;
-  if (c < end) std::memcpy(copy, x, (end - c) * sizeof(float));
-  return copy;
-}
-
 inline void store256(std::byte* at, __m256i v) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(at), v);
 }

@@ -2,6 +2,7 @@
 // sets share, templates over a type V of the instruction set's file:
 //   V::F, V::lanes                 a vector of float32 and how many it holds
 //   V::load, store, fma, ...       one instruction or a few; load and store also take a count of lanes
+//   V::from_f16                    the number that 16 bits mean
 //   V::decode<format>              V::chunk (two vectors of) stored values, widened, in the order of lanes
 //   that
 //                                  suits the format; V::to_order and V::from_order<format> lead there and
@@ -76,6 +77,22 @@ inline float e8m0_to_float(std::byte code) {
   return value;
 }
 
+// Number `index` of an array of f32, f16 or bf16.
+template <class V>
+float number(Format format, const std::byte* array, std::size_t index) {
+  float value;
+  if (format == Format::f32) {
+    std::memcpy(&value, array + 4 * index, sizeof value);
+    return value;
+  }
+  std::uint16_t bits;
+  std::memcpy(&bits, array + 2 * index, sizeof bits);
+  if (format == Format::f16) return V::from_f16(bits);
+  const std::uint32_t upper = std::uint32_t{bits} << 16;
+  std::memcpy(&value, &upper, sizeof value);
+  return value;
+}
+
 // What turns the stored values of one group of columns into weights: (value - zero) * scale.
 template <class V>
 struct Group {
@@ -117,7 +134,7 @@ struct Row {
   float scale(std::size_t g) const {
     if (!scales) return 1;
     if constexpr (format == Format::mxfp4) return e8m0_to_float(scales[g]);
-    return V::number(scale_format, scales, g);
+    return number<V>(scale_format, scales, g);
   }
 
   float zero(std::size_t g) const {
@@ -255,6 +272,21 @@ void widen_rows(const Matrix& m, std::size_t begin, std::size_t end, float* scra
     widen_row<V, format>(m, row, scratch);
     for (std::size_t c = m.cols; c < padded(m.cols); ++c) scratch[c] = 0;
   }
+}
+
+// Whether every group of pack_cols columns has one scale, and the zero is the offset: what kernels need that
+// multiply integers group by group.
+inline bool has_whole_groups(const Matrix& m) {
+  if (m.zeros || m.group_index) return false;
+  return !m.scales || m.block_cols % pack_cols == 0 || m.block_cols >= m.cols;
+}
+
+// The group of columns from c on where it is whole, else a copy with zeros behind `end`.
+inline const float* whole_group(const float* x, std::size_t c, std::size_t end, float* copy) {
+  if (c + pack_cols <= end) return x;
+  for (std::size_t i = 0; i < pack_cols; ++i) copy[i] = 0;
+  if (c < end) std::memcpy(copy, x, (end - c) * sizeof(float));
+  return copy;
 }
 
 // Scratch from a cache line's boundary on; the sizes in tables.h leave room for it.

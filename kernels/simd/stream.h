@@ -85,10 +85,6 @@ void stream(const MatmulArgs& a) {
   }
 }
 
-inline const std::byte* slot_of(const MatmulArgs& a, std::size_t token, std::size_t slot_bytes) {
-  return a.packed + (a.slots ? a.slots[token] : token) * slot_bytes;
-}
-
 template <class V, std::size_t R, std::size_t T>
 [[gnu::always_inline]] inline void store_sums(const MatmulArgs& a, RowSet rows, std::size_t token,
                                               const typename V::F* sum) {
@@ -155,7 +151,7 @@ struct FloatStream {
     const std::size_t end =
         a.col_end == a.cols ? larger(padded_cols, round_up(a.cols, pack_cols)) : a.col_end;
     for (std::size_t t = 0; t < a.tokens; ++t) {
-      const float* x = a.x + (a.x_rows ? a.x_rows[t] : t) * a.x_stride;
+      const float* x = row_to_pack(a, t);
       auto* slot = reinterpret_cast<float*>(a.packed + t * slot_bytes(a.cols));
       for (std::size_t c = a.col_begin; c < end; c += pack_cols) {
         float group[pack_cols];
@@ -281,7 +277,7 @@ struct IntegerStream {
     const std::size_t count = groups(a.cols);
     const std::size_t end = a.col_end == a.cols ? count * group_cols : a.col_end;
     for (std::size_t t = 0; t < a.tokens; ++t) {
-      const float* x = a.x + (a.x_rows ? a.x_rows[t] : t) * a.x_stride;
+      const float* x = row_to_pack(a, t);
       const Slot slot(a.packed + t * slot_bytes(a.cols), count);
       for (std::size_t c = a.col_begin; c < end; c += group_cols) {
         float group[pack_cols];
@@ -294,10 +290,7 @@ struct IntegerStream {
   }
   static constexpr Packing packing = {.slot_tokens = 1, .slot_bytes = slot_bytes, .pack = pack};
 
-  static bool fits(const Matrix& m) {
-    return !m.zeros && !m.group_index &&
-           (!m.scales || m.block_cols % group_cols == 0 || m.block_cols >= m.cols);
-  }
+  static bool fits(const Matrix& m) { return has_whole_groups(m); }
 
   template <std::size_t R, std::size_t T>
   static void multiply(const MatmulArgs& a, RowSet rows, std::size_t first_token) {

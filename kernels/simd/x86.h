@@ -13,18 +13,7 @@ namespace baleen::kernels {
 namespace {
 
 struct X86 {
-  // Number `index` of an array of plain numbers.
-  static float number(Format format, const std::byte* array, std::size_t index) {
-    if (format == Format::f32) {
-      float value;
-      std::memcpy(&value, array + 4 * index, sizeof value);
-      return value;
-    }
-    std::uint16_t bits;
-    std::memcpy(&bits, array + 2 * index, sizeof bits);
-    if (format == Format::f16) return _cvtsh_ss(bits);
-    return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(static_cast<int>(std::uint32_t{bits} << 16))));
-  }
+  static float from_f16(std::uint16_t bits) { return _cvtsh_ss(bits); }
 
   static std::uint16_t f16_bits(float v) {
     return static_cast<std::uint16_t>(_cvtss_sh(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));

@@ -61,8 +61,8 @@ TEST_CASE("features are words of the CPU's own list") {
     if (isa.name == "amx")
       CHECK(isa.features == "amx_tile amx_bf16 " + avx512 + " avx512_vnni avx512_bf16 avx512_vbmi");
     if (isa.name == "neon") {
-      const bool known =
-          isa.features == "asimd" || isa.features == "asimd asimddp" || isa.features == "asimd asimddp bf16";
+      const bool known = isa.features == "asimd" || isa.features == "asimd asimddp" ||
+                         isa.features == "asimd asimddp bf16" || isa.features == "asimd asimddp bf16 i8mm";
       CHECK(known);
     }
   }

@@ -11,20 +11,36 @@
 namespace baleen::kernels {
 namespace {
 
-const Kernels* table_with(std::string_view feature) {
+// What a table rounds activations to on a path; to bf16 the weights as well.
+enum class Rounded { to_bf16, to_groups };
+
+// A table and a path on which it rounds activations.
+struct Rounding {
+  const Kernels& kernels;
+  Path path;
+  Rounded activations;
+  std::size_t lanes;  // that share a sum's groups
+};
+
+const Kernels* table_of(std::string_view features) {
   for (const UsableTable& table : usable_tables()) {
-    if (table.isa == "neon" && table.features.find(feature) != std::string::npos) return table.kernels;
+    if (table.isa == "neon" && table.features == features) return table.kernels;
   }
+  MESSAGE(std::string(features) << ": skipped, this machine does not have it");
   return nullptr;
 }
 
-// Calls `test` with every table that rounds activations on this path, and how it does.
+// Calls `test` with every table that rounds activations, and how it does.
 template <class Test>
 void for_each_rounding(const Test& test) {
-  for (const auto& [path, feature] : {std::pair{Path::stream, "asimddp"}, std::pair{Path::batch, "bf16"}}) {
-    const Kernels* kernels = table_with(feature);
-    if (!kernels) MESSAGE(std::string(feature) << ": skipped, this machine does not have it");
-    if (kernels) test(*kernels, path);
+  if (const Kernels* dotprod = table_of("asimd asimddp")) {
+    test(Rounding{*dotprod, Path::stream, Rounded::to_groups, 4});
+  }
+  if (const Kernels* bf16 = table_of("asimd asimddp bf16")) {
+    test(Rounding{*bf16, Path::batch, Rounded::to_bf16, 1});
+  }
+  if (const Kernels* i8mm = table_of("asimd asimddp bf16 i8mm")) {
+    test(Rounding{*i8mm, Path::batch, Rounded::to_groups, 1});
   }
 }
 
@@ -56,17 +72,17 @@ std::vector<double> round_to_groups(const float* x, std::size_t cols) {
   return rounded;
 }
 
-std::vector<double> rounded_activations(Path path, const float* x, std::size_t cols) {
-  if (path == Path::stream) return round_to_groups(x, cols);
+std::vector<double> rounded_activations(const Rounding& how, const float* x, std::size_t cols) {
+  if (how.activations == Rounded::to_groups) return round_to_groups(x, cols);
   std::vector<double> rounded(cols);
   for (std::size_t c = 0; c < cols; ++c) rounded[c] = round_to_bf16(x[c]);
   return rounded;
 }
 
-std::vector<float> rounded_weights(Path path, const Matrix& m, std::size_t row) {
+std::vector<float> rounded_weights(const Rounding& how, const Matrix& m, std::size_t row) {
   std::vector<float> w(m.cols);
   scalar().widen_row[index_of(m.format)](m, row, w.data());
-  if (path == Path::batch) std::transform(w.begin(), w.end(), w.begin(), round_to_bf16);
+  if (how.activations == Rounded::to_bf16) std::transform(w.begin(), w.end(), w.begin(), round_to_bf16);
   return w;
 }
 
@@ -84,13 +100,14 @@ Sum dot(const std::vector<float>& w, const std::vector<double>& x) {
   return sum;
 }
 
-// stream: the scaled sums of a group are rounded twice and added by a fused multiply-add, a quarter of the
-// groups to each lane, lanes by a tree of two; the reference's weights are rounded once. batch: every
-// addition rounds to odd, by 2^-23 at most, and what is below 2^-126 may be dropped.
-double tolerance(Path path, std::size_t cols, const Sum& sum) {
+// Groups: their scaled sums are rounded twice and added by a fused multiply-add, each lane its share of the
+// groups, four lanes by a tree of two; the reference's weights are rounded once. bf16: every addition rounds
+// to odd, by 2^-23 at most, and what is below 2^-126 may be dropped.
+double tolerance(const Rounding& how, std::size_t cols, const Sum& sum) {
   const auto n = static_cast<double>(cols);
-  if (path == Path::stream) return ((n + 127) / 128 + 5) * 0x1p-24 * sum.absolute + n * 0x1p-149;
-  return n * (0x1p-23 * sum.absolute + 0x1p-126);
+  if (how.activations == Rounded::to_bf16) return n * (0x1p-23 * sum.absolute + 0x1p-126);
+  const auto additions = static_cast<double>((cols + 32 * how.lanes - 1) / (32 * how.lanes));
+  return (additions + 5) * 0x1p-24 * sum.absolute + n * 0x1p-149;
 }
 
 // Activations packed into memory that held NaN and small NaN-like codes before: what a kernel reads must have
@@ -159,7 +176,7 @@ std::vector<std::size_t> widths() {
 }
 
 // The matrices that a path rounds activations for.
-std::vector<Shape> rounding_shapes(Path path, std::size_t rows, std::size_t cols) {
+std::vector<Shape> rounding_shapes(Rounded activations, std::size_t rows, std::size_t cols) {
   std::vector<Shape> shapes;
   for (const Format format : {Format::int8, Format::int4}) {
     shapes.push_back({.format = format, .rows = rows, .cols = cols});
@@ -173,7 +190,7 @@ std::vector<Shape> rounding_shapes(Path path, std::size_t rows, std::size_t cols
   for (const std::size_t group : {std::size_t{32}, std::size_t{96}}) {
     shapes.push_back({Format::mxfp4, rows, cols, Format::e8m0, 1, group});
   }
-  if (path == Path::batch) {
+  if (activations == Rounded::to_bf16) {
     shapes.push_back({.format = Format::bf16, .rows = rows, .cols = cols});
     shapes.push_back({.format = Format::fp8_e4m3, .rows = rows, .cols = cols});
     shapes.push_back({Format::fp8_e4m3, rows, cols, Format::f32, 128, 128});
@@ -183,14 +200,15 @@ std::vector<Shape> rounding_shapes(Path path, std::size_t rows, std::size_t cols
 }
 
 TEST_CASE("neon: which matrices have their activations rounded") {
-  for_each_rounding([&](const Kernels& kernels, Path path) {
+  for_each_rounding([&](const Rounding& how) {
+    const auto& [kernels, path, activations, lanes] = how;
     const auto rounds = [&](const Shape& shape, Path asked) {
       const StoredMatrix m(shape, 1);
       const Packing* exact = kernels.matmul(Path::exact, m.view).packing;
       CHECK(exact == scalar().matmul(Path::exact, m.view).packing);
       return kernels.matmul(asked, m.view).packing != exact;
     };
-    for (const Shape& shape : rounding_shapes(path, 3, 320)) {
+    for (const Shape& shape : rounding_shapes(activations, 3, 320)) {
       INFO(describe(shape));
       CHECK(rounds(shape, path));
       CHECK(!rounds(shape, Path::exact));
@@ -198,11 +216,19 @@ TEST_CASE("neon: which matrices have their activations rounded") {
     for (const Format format : {Format::f32, Format::f16}) {
       CHECK(!rounds({.format = format, .rows = 3, .cols = 320}, path));
     }
-    if (path == Path::stream) {
-      CHECK(!rounds({Format::int4, 3, 320, Format::bf16, 1, 24}, path));
-      CHECK(!rounds({Format::int4, 3, 320, Format::bf16, 1, 32, true}, path));
-      CHECK(!rounds({Format::int8, 3, 320, Format::bf16, 1, 32, false, true}, path));
-      CHECK(!rounds({.format = Format::bf16, .rows = 3, .cols = 320}, path));
+    if (activations == Rounded::to_bf16) return;
+    // What has no groups of 32 columns is multiplied as without integer products.
+    const Kernels& plain = *table_of(path == Path::stream ? "asimd" : "asimd asimddp bf16");
+    const Shape others[] = {{Format::int4, 3, 320, Format::bf16, 1, 24},
+                            {Format::int4, 3, 320, Format::bf16, 1, 32, true},
+                            {Format::int8, 3, 320, Format::bf16, 1, 32, false, true},
+                            {Format::int8, 3, 320, Format::bf16, 3, 320},
+                            {Format::fp8_e4m3, 3, 320, Format::bf16, 128, 128},
+                            {.format = Format::bf16, .rows = 3, .cols = 320}};
+    for (const Shape& shape : others) {
+      INFO(describe(shape));
+      const StoredMatrix m(shape, 1);
+      CHECK(&kernels.matmul(path, m.view) == &plain.matmul(path, m.view));
     }
   });
 }
@@ -210,23 +236,24 @@ TEST_CASE("neon: which matrices have their activations rounded") {
 TEST_CASE("neon: products of rounded activations, any size, alone or together") {
   constexpr std::size_t rows = 19;
   constexpr std::size_t tokens = 9;
-  for_each_rounding([&](const Kernels& kernels, Path path) {
+  for_each_rounding([&](const Rounding& how) {
+    const auto& [kernels, path, activations, lanes] = how;
     for (const std::size_t cols : widths()) {
       const auto x = random_floats(tokens * cols, static_cast<unsigned>(cols));
       std::vector<std::vector<double>> rounded;
       for (std::size_t t = 0; t < tokens; ++t) {
-        rounded.push_back(rounded_activations(path, x.data() + t * cols, cols));
+        rounded.push_back(rounded_activations(how, x.data() + t * cols, cols));
       }
-      for (const Shape& shape : rounding_shapes(path, rows, cols)) {
+      for (const Shape& shape : rounding_shapes(activations, rows, cols)) {
         INFO(describe(shape));
         const StoredMatrix m(shape, static_cast<unsigned>(cols));
         const auto together = multiply(kernels, path, m.view, x, tokens);
         std::size_t wrong = 0;
         for (std::size_t r = 0; r < rows; ++r) {
-          const auto w = rounded_weights(path, m.view, r);
+          const auto w = rounded_weights(how, m.view, r);
           for (std::size_t t = 0; t < tokens; ++t) {
             const Sum sum = dot(w, rounded[t]);
-            wrong += !(std::fabs(together[t * rows + r] - sum.value) <= tolerance(path, cols, sum));
+            wrong += !(std::fabs(together[t * rows + r] - sum.value) <= tolerance(how, cols, sum));
           }
         }
         CHECK(wrong == 0);
@@ -259,7 +286,8 @@ TEST_CASE("neon: columns packed in ranges, tokens gathered when packed and by th
   const auto x = random_floats(8 * cols, 1);
   const std::uint32_t gather[] = {7, 0, 3, 3, 6, 1, 2};
   constexpr std::size_t tokens = std::size(gather);
-  for_each_rounding([&](const Kernels& kernels, Path path) {
+  for_each_rounding([&](const Rounding& how) {
+    const auto& [kernels, path, activations, lanes] = how;
     const StoredMatrix m({Format::int4, rows, cols, Format::bf16, 1, 64}, 2);
     const Packing& packing = *kernels.matmul(path, m.view).packing;
     const auto all = multiply(kernels, path, m.view, x, 8);
@@ -296,19 +324,20 @@ TEST_CASE("neon: extreme activations concern their own token alone") {
       for (std::size_t at = 0; at < cols; at += 7) {
         auto x = clean;
         x[2 * cols + at] = special;
-        for_each_rounding([&](const Kernels& kernels, Path path) {
+        for_each_rounding([&](const Rounding& how) {
+          const auto& [kernels, path, activations, lanes] = how;
           INFO("special " << special << " at " << at << " of " << cols);
           const StoredMatrix m({Format::int8, rows, cols, Format::bf16, 1, 32}, 4);
           const auto expected = multiply(kernels, path, m.view, clean, tokens);
           const auto out = multiply(kernels, path, m.view, x, tokens);
-          const auto rounded = rounded_activations(path, x.data() + 2 * cols, cols);
+          const auto rounded = rounded_activations(how, x.data() + 2 * cols, cols);
           for (std::size_t i = 0; i < out.size(); ++i) {
             if (i / rows != 2) {
               CHECK(same(out[i], expected[i]));
               continue;
             }
-            const Sum sum = dot(rounded_weights(path, m.view, i % rows), rounded);
-            const bool close = std::fabs(out[i] - sum.value) <= tolerance(path, cols, sum);
+            const Sum sum = dot(rounded_weights(how, m.view, i % rows), rounded);
+            const bool close = std::fabs(out[i] - sum.value) <= tolerance(how, cols, sum);
             CHECK((close || same(out[i], static_cast<float>(sum.value))));
           }
         });
@@ -320,15 +349,16 @@ TEST_CASE("neon: extreme activations concern their own token alone") {
 TEST_CASE("neon: groups of zeros and of denormals") {
   for (const float size : {0.0f, 1e-45f, 1e-43f, 1e-39f, 1e-36f}) {
     const std::vector<float> x = {size, -size, size / 2, 0, -size / 3};
-    for_each_rounding([&](const Kernels& kernels, Path path) {
+    for_each_rounding([&](const Rounding& how) {
+      const auto& [kernels, path, activations, lanes] = how;
       const StoredMatrix m({.format = Format::int8, .rows = 3, .cols = x.size()}, 4);
       const auto out = multiply(kernels, path, m.view, x, 1);
-      const auto rounded = rounded_activations(path, x.data(), x.size());
+      const auto rounded = rounded_activations(how, x.data(), x.size());
       for (std::size_t r = 0; r < 3; ++r) {
-        const Sum sum = dot(rounded_weights(path, m.view, r), rounded);
+        const Sum sum = dot(rounded_weights(how, m.view, r), rounded);
         // BFMMLA takes a denormal for zero before it multiplies by up to 128.
-        const double lost = path == Path::batch ? 128 * 5 * 0x1p-126 : 0;
-        CHECK(std::fabs(out[r] - sum.value) <= tolerance(path, x.size(), sum) + lost);
+        const double lost = activations == Rounded::to_bf16 ? 128 * 5 * 0x1p-126 : 0;
+        CHECK(std::fabs(out[r] - sum.value) <= tolerance(how, x.size(), sum) + lost);
       }
     });
   }
@@ -342,7 +372,8 @@ TEST_CASE("neon: infinite and NaN scales reach the outputs of their own rows") {
       StoredMatrix m({Format::int4, 5, cols, Format::f32, 1, 32}, 4);
       const StoredMatrix clean = StoredMatrix({Format::int4, 5, cols, Format::f32, 1, 32}, 4);
       put_number(Format::f32, special, m.scales.data() + (2 * 7 + group) * 4);
-      for_each_rounding([&](const Kernels& kernels, Path path) {
+      for_each_rounding([&](const Rounding& how) {
+        const auto& [kernels, path, activations, lanes] = how;
         Matrix before = m.view;
         before.scales = clean.scales.data();
         const auto expected = multiply(kernels, path, before, x, 3);
