@@ -158,12 +158,33 @@ const Matmul& choose_matmul(Path path, const Matrix& m) {
   return neon_dotprod_kernels().matmul(path, m);
 }
 
+// As many sums as multiply_pairs has. Products of both signs: sums stay as they are, and what is multiplied
+// is not zero.
+double peak(std::size_t rounds) {
+  constexpr std::size_t sums = slot_pairs * row_pairs;
+  float four[tile_cols] = {0.5f, -0.5f, 0.25f, -0.25f};
+  __asm__ volatile("" : "+m"(four));  // or the compiler would know the result
+  const bfloat16x8_t w = vcombine_bf16(vcvt_bf16_f32(vld1q_f32(four)), vcvt_bf16_f32(vld1q_f32(four)));
+  const bfloat16x8_t x =
+      vcombine_bf16(vcvt_bf16_f32(vdupq_n_f32(four[0])), vcvt_bf16_f32(vdupq_n_f32(four[0])));
+  float32x4_t sum[sums];
+  unrolled<sums>([&](std::size_t i) { sum[i] = vdupq_n_f32(static_cast<float>(i)); });
+  for (std::size_t r = 0; r < rounds; ++r) {
+    unrolled<sums>([&](std::size_t i) { sum[i] = vbfmmlaq_f32(sum[i], x, w); });
+  }
+  float sink = 0;
+  unrolled<sums>([&](std::size_t i) { sink += vgetq_lane_f32(sum[i], 0); });
+  __asm__ volatile("" : : "m"(sink));  // or it would see that nobody wants it
+  return 2.0 * static_cast<double>(rounds * sums * pair * pair * tile_cols);
+}
+
 }  // namespace
 
 const Kernels& neon_bf16_kernels() {
   static const Kernels table = [] {
     Kernels kernels = neon_dotprod_kernels();
     kernels.matmul = choose_matmul;
+    kernels.peak = peak;
     return kernels;
   }();
   return table;

@@ -13,7 +13,7 @@ constexpr std::size_t block_width = block_groups * group_width;
 constexpr std::size_t max_tokens = 4;  // that share the loads of a row
 constexpr std::size_t row_block = 4;   // that share the loads of a single token
 
-// A piece of a packed token: x = value * scale of its group. The last one is filled up with zeros.
+// A piece of a packed token, as round_group leaves it. The last one is filled up with zeros.
 struct Block {
   std::int8_t values[block_width];
   float scales[block_groups];

@@ -12,18 +12,25 @@ namespace {
 constexpr std::size_t group_width = 32;
 static_assert(group_width == pack_cols);
 
-// A group of activations, eight values every `step` bytes. The scale is maximum / 127; values are rounded to
-// nearest, ties to even. A group that holds a NaN or an infinity has it for its scale and zeros for values,
-// and so gives NaN. (Saturation matters only for scales among the denormals, which are coarse.)
+// A group's integer sum, up to 2^15 for values of 4 bits, times a weight's scale may be beyond the largest
+// number where their product with the activations' scale, 2^-7 of an activation, is not. So that scale is
+// made an activation's size by a power of two, and the sum smaller by as much.
+constexpr int balance = 7;
+
+// A group of activations, eight values every `step` bytes. x = value * scale * 2^-balance, where the scale
+// without the power is maximum / 127; values are rounded to nearest, ties to even. A group that holds a NaN
+// or an infinity has it for its scale and zeros for values, and so gives NaN. (Saturation matters only for
+// scales among the denormals, which are coarse.)
 template <std::size_t step>
 void round_group(const float* x, std::int8_t* values, float* scale) {
   float32x4_t v[8];
   unrolled<8>([&](auto i) { v[i] = vld1q_f32(x + 4 * i); });
   float32x4_t maxima = vdupq_n_f32(0);
   unrolled<8>([&](auto i) { maxima = vmaxq_f32(maxima, vabsq_f32(v[i])); });  // NaN wins
-  *scale = vmaxvq_f32(maxima) / 127.0f;
+  const float unit = vmaxvq_f32(maxima) / 127.0f;
+  *scale = unit * (1 << balance);
   int32x4_t q[8];
-  unrolled<8>([&](auto i) { q[i] = vcvtnq_s32_f32(vdivq_f32(v[i], vdupq_n_f32(*scale))); });  // NaN gives 0
+  unrolled<8>([&](auto i) { q[i] = vcvtnq_s32_f32(vdivq_f32(v[i], vdupq_n_f32(unit))); });  // NaN gives 0
   unrolled<4>([&](auto i) {
     const int16x8_t narrow = vcombine_s16(vqmovn_s32(q[2 * i]), vqmovn_s32(q[2 * i + 1]));
     vst1_s8(values + step * i, vqmovn_s16(narrow));
@@ -55,10 +62,8 @@ template <Format format>
 template <Format format>
 [[gnu::always_inline]] inline float32x4_t add_scaled(float32x4_t sum, int32x4_t dots, float32x4_t weights,
                                                      float32x4_t activations) {
-  const float32x4_t exact = format == Format::int4    ? vcvtq_n_f32_s32(dots, 4)
-                            : format == Format::mxfp4 ? vcvtq_n_f32_s32(dots, 1)
-                                                      : vcvtq_f32_s32(dots);
-  return vfmaq_f32(sum, vmulq_f32(exact, weights), activations);
+  constexpr int fraction_bits = balance + (format == Format::int4 ? 4 : format == Format::mxfp4 ? 1 : 0);
+  return vfmaq_f32(sum, vmulq_f32(vcvtq_n_f32_s32(dots, fraction_bits), weights), activations);
 }
 
 // Whether the weights are integers with a scale for every group.

@@ -50,6 +50,15 @@ TEST_CASE("a forced table holds its own kernels, and every entry is set") {
   }
 }
 
+TEST_CASE("peak: operations in proportion to the rounds") {
+  for (const UsableTable& table : usable_tables()) {
+    INFO(table.features);
+    const double once = table.kernels->peak(1);
+    CHECK(once > 0);
+    CHECK(table.kernels->peak(7) == 7 * once);
+  }
+}
+
 TEST_CASE("features are words of the CPU's own list") {
   for (const IsaInfo& isa : instruction_sets()) {
     if (isa.name == "scalar") CHECK(isa.features.empty());
