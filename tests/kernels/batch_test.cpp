@@ -103,7 +103,11 @@ std::vector<double> half_steps(const float* x, std::size_t cols) {
 // tile takes numbers, products and sums below 2^-126 for zeros. A sum that is not finite has no error: it
 // must be the same, or not finite either.
 std::size_t count_wrong(const Kernels& kernels, const BatchProduct& p, const std::vector<float>& out) {
+  std::vector<std::vector<double>> steps(p.rows_of_x.size());
   const bool groups = rounds_to_groups(kernels, p.m);
+  for (std::size_t t = 0; groups && t < steps.size(); ++t) {
+    steps[t] = half_steps(p.x.data() + p.rows_of_x[t] * p.stride, p.m.cols);
+  }
   const std::size_t width = p.row_end - p.row_begin;
   const auto n = static_cast<double>(p.m.cols);
   std::size_t wrong = out.size() != width * p.rows_of_x.size();
@@ -111,14 +115,13 @@ std::size_t count_wrong(const Kernels& kernels, const BatchProduct& p, const std
     const auto w = scalar_row(p.m, p.row_begin + r);
     for (std::size_t t = 0; t < p.rows_of_x.size(); ++t) {
       const float* x = p.x.data() + p.rows_of_x[t] * p.stride;
-      const std::vector<double> steps = groups ? half_steps(x, w.size()) : std::vector<double>(w.size());
       double sum = 0, absolute = 0, flushed = 2 * n, stepped = 0;
       for (std::size_t c = 0; c < w.size(); ++c) {
         const double product = static_cast<double>(w[c]) * x[c];
         sum += product;
         absolute += std::fabs(product);
         flushed += std::fabs(w[c]) + std::fabs(x[c]);
-        stepped += std::fabs(w[c]) * steps[c];
+        if (groups) stepped += std::fabs(w[c]) * steps[t][c];
       }
       const float got = out[t * width + r];
       const double bound = absolute * (0x1p-7 + 0x1p-16 + 2 * n * 0x1p-24) + 0x1p-126 * flushed + stepped;
@@ -167,7 +170,7 @@ TEST_CASE("batch: widths around tiles and blocks of columns") {
   for (const std::size_t cols :
        {1, 31, 32, 33, 63, 96, 192, 255, 256, 257, 416, 512, 544, 576, 832, 1056, 2048, 2080, 2144}) {
     const auto x = random_floats(35 * cols, static_cast<unsigned>(cols));
-    for (const Shape& shape : some_shapes(33, cols)) {
+    for (const Shape& shape : thinned(some_shapes(33, cols), cols)) {
       const StoredMatrix m(shape, static_cast<unsigned>(cols));
       const BatchProduct product{m.view, x, cols, first_tokens(35)};
       for_each_vector_isa([&](const Kernels& kernels) {
