@@ -23,6 +23,7 @@ constexpr double usual_steps = 256;  // how many steps make what is usual after 
 constexpr float least_p = 1e-3F;     // shares are told apart down to this
 // However long a log seeds the policy, a run of as many tokens says as much.
 constexpr std::uint64_t most_seed_tokens = 1024;
+constexpr std::uint64_t clearly = 8;  // so many reads more make another rule the leader
 
 // Eight sums, since the compiler may not reorder one.
 float dot(const float* a, const float* b, std::size_t n) {
@@ -60,16 +61,20 @@ ExpertPolicy::ExpertPolicy(std::size_t layers, std::size_t experts, std::size_t 
   for (std::size_t l = 0; l < layers; ++l) {
     layers_[l].average.assign(averages * experts, 0);
     layers_[l].mass.fill(0);
-    layers_[l].p.assign(experts, 0);
     layers_[l].read_at.assign(experts, 0);
     if (miss_cost.empty()) continue;
     if (!(miss_cost[l] > 0) || !std::isfinite(miss_cost[l]))
       throw Error("a miss costs " + std::to_string(miss_cost[l]) + ", expected a number above 0");
     layers_[l].cost = miss_cost[l];
   }
+  for (Shadow& shadow : shadows_) {
+    shadow.p.assign(layers * experts, 0);
+    shadow.holds.assign(layers * experts, 0);
+    shadow.least.resize(layers);
+  }
   weights_.fill(1.0F / predictors);
   position_ = layers - 1;
-  for (auto* buffer : {&shares_, &predicted_, &error_}) buffer->assign(experts, 0);
+  for (auto* buffer : {&shares_, &predicted_, &expected_, &error_}) buffer->assign(experts, 0);
   before_.assign(predictors * experts, 0);
   gap_before_.assign(experts, 0);
 }
@@ -87,8 +92,7 @@ void ExpertPolicy::seed(std::size_t layer, std::span<const double> shares, std::
   std::transform(shares.begin(), shares.end(), shares_.begin(),
                  [](double share) { return static_cast<float>(share); });
   take_in(layers_[layer], static_cast<double>(std::min(tokens, most_seed_tokens)));
-  estimate(layers_[layer], layers_[layer].p);
-  layers_[layer].changed = true;
+  rank(layer);
 }
 
 // Adds `tokens` tokens with the experts' shares_ of them to the averages.
@@ -135,11 +139,11 @@ double ExpertPolicy::foresight() const {
 // what is expected behind them now that they are known. before_ holds the averages before them, predicted_
 // what was expected from those. A share's error counts the more the smaller it is, as in likelihoods.
 void ExpertPolicy::learn(Layer& layer) {
-  estimate(layer, layer.p);
+  estimate(layer, expected_);
   const auto later = static_cast<float>(foresight());
   for (std::size_t e = 0; e < experts_; ++e) {
     const float was = std::clamp(predicted_[e], least_p, 1 - least_p);
-    const float is = (1 - later) * shares_[e] + later * layer.p[e];
+    const float is = (1 - later) * shares_[e] + later * expected_[e];
     error_[e] = (is - was) / (was * (1 - was) * (1 - later));
     Mean& usual = usual_[gap_before_[e]];
     usual.sum += static_cast<double>(is);
@@ -170,6 +174,7 @@ void ExpertPolicy::access(std::size_t layer, std::span<const ExpertTokens> reads
       throw Error("expert " + std::to_string(read.expert) + " with " + std::to_string(read.tokens) +
                   " tokens, expected 1 to the pass's " + std::to_string(tokens));
   }
+  if (!begun_) begin();
   if (layer <= position_) {
     steps_ = steps_ * of_late + 1;
     inserts_ *= of_late;
@@ -197,8 +202,102 @@ void ExpertPolicy::access(std::size_t layer, std::span<const ExpertTokens> reads
   for (const ExpertTokens& read : reads) own.read_at[read.expert] = own.clock;
   take_in(own, evidence);
   if (has_past) learn(own);
-  estimate(own, own.p);
+  rank(layer);
+  for (const Rule rule : {learned, frequency, recency}) take_in(rule, layer, reads);
+  choose_leader();
+}
+
+// ---- What they are worth, by which rule.
+
+// p by each rule. Of equals who was read last is worth more.
+void ExpertPolicy::rank(std::size_t layer) {
+  Layer& own = layers_[layer];
   own.changed = true;
+  const std::size_t first = layer * experts_;
+  estimate(own, std::span(shadows_[learned].p).subspan(first, experts_));
+  const float* of_all = &own.average[(averages - 1) * experts_];
+  const auto tokens = static_cast<float>(own.mass.back());
+  for (std::size_t e = 0; e < experts_; ++e) {
+    const float recent = own.read_at[e] == 0 ? 0 : 1 / static_cast<float>(1 + own.clock - own.read_at[e]);
+    shadows_[recency].p[first + e] = recent;
+    shadows_[frequency].p[first + e] = of_all[e] / tokens + 1e-6F * recent;
+  }
+}
+
+// From the layer that was read last to this one, in steps: 1 for that layer itself.
+double ExpertPolicy::distance(std::size_t layer) const {
+  const std::size_t layers = layers_.size();
+  return static_cast<double>((layer + layers - position_ - 1) % layers + 1) / static_cast<double>(layers);
+}
+
+double ExpertPolicy::worth(Rule rule, ExpertKey key) const {
+  const auto p = static_cast<double>(shadows_[rule].p[key.layer * experts_ + key.expert]);
+  return layers_[key.layer].cost * p / (1 + distance(key.layer) * p);
+}
+
+double ExpertPolicy::worth(ExpertKey key) const {
+  check(key);
+  return worth(leader_, key);
+}
+
+// Of a layer's experts with `may_go`, who has least p.
+template <class MayGo>
+std::optional<std::uint32_t> ExpertPolicy::least(const float* p, MayGo may_go) const {
+  std::optional<std::uint32_t> least;
+  for (std::uint32_t e = 0; e < experts_; ++e)
+    if (may_go(e) && (!least || p[e] < p[*least])) least = e;
+  return least;
+}
+
+void ExpertPolicy::find_least(Shadow& shadow, std::size_t layer) const {
+  const std::size_t first = layer * experts_;
+  shadow.least[layer] = least(&shadow.p[first], [&](std::size_t e) { return shadow.holds[first + e]; });
+}
+
+// The shadows begin with what the cache is advised to begin with.
+void ExpertPolicy::begin() {
+  begun_ = true;
+  for (const ExpertKey key : favourites())
+    for (Shadow& shadow : shadows_) {
+      shadow.holds[key.layer * experts_ + key.expert] = 1;
+      ++shadow.size;
+    }
+  for (Shadow& shadow : shadows_)
+    for (std::size_t l = 0; l < layers_.size(); ++l) find_least(shadow, l);
+}
+
+void ExpertPolicy::take_in(Rule rule, std::size_t layer, std::span<const ExpertTokens> reads) {
+  Shadow& shadow = shadows_[rule];
+  for (const ExpertTokens& read : reads) {
+    std::uint8_t& holds = shadow.holds[layer * experts_ + read.expert];
+    shadow.hits += holds;
+    shadow.size += holds == 0;
+    holds = 1;
+  }
+  find_least(shadow, layer);
+  for (; shadow.size > slots_; --shadow.size) {
+    std::optional<ExpertKey> out;
+    double least_worth = 0;
+    for (std::uint32_t l = 0; l < layers_.size(); ++l) {
+      if (!shadow.least[l]) continue;
+      const ExpertKey key{l, *shadow.least[l]};
+      const double its = worth(rule, key);
+      if (out && its >= least_worth) continue;
+      out = key;
+      least_worth = its;
+    }
+    shadow.holds[out->layer * experts_ + out->expert] = 0;
+    find_least(shadow, out->layer);
+    if (rule == leader_) layers_[out->layer].changed = true;
+  }
+}
+
+void ExpertPolicy::choose_leader() {
+  for (const Rule rule : {learned, frequency, recency}) {
+    if (shadows_[rule].hits <= shadows_[leader_].hits + clearly) continue;
+    leader_ = rule;
+    for (Layer& layer : layers_) layer.changed = true;
+  }
 }
 
 // ---- Who stays.
@@ -252,54 +351,44 @@ void ExpertPolicy::unpin(ExpertKey key) {
   if (--e.pins == 0) layers_[key.layer].changed = true;
 }
 
-// From the layer that was read last to this one, in steps: 1 for that layer itself.
-double ExpertPolicy::distance(std::size_t layer) const {
-  const std::size_t layers = layers_.size();
-  return static_cast<double>((layer + layers - position_ - 1) % layers + 1) / static_cast<double>(layers);
-}
-
-double ExpertPolicy::worth(const Layer& own, std::size_t layer, std::uint32_t expert) const {
-  const auto p = static_cast<double>(own.p[expert]);
-  return own.cost * p / (1 + distance(layer) * p);
-}
-
-double ExpertPolicy::worth(ExpertKey key) const {
-  check(key);
-  return worth(layers_[key.layer], key.layer, key.expert);
-}
-
 void ExpertPolicy::find_least(std::size_t layer) {
   Layer& own = layers_[layer];
   own.changed = false;
-  own.least.reset();
-  const Entry* entries = &entries_[layer * experts_];
-  for (std::uint32_t e = 0; e < experts_; ++e)
-    if (entries[e].held && entries[e].pins == 0 && (!own.least || own.p[e] < own.p[*own.least]))
-      own.least = e;
+  const std::size_t first = layer * experts_;
+  const Shadow& shadow = shadows_[leader_];
+  const auto free = [&](std::size_t e) { return entries_[first + e].held && entries_[first + e].pins == 0; };
+  own.least = least(&shadow.p[first], [&](std::size_t e) { return free(e) && shadow.holds[first + e] == 0; });
+  own.stray = own.least.has_value();
+  if (!own.stray) own.least = least(&shadow.p[first], free);
 }
 
 // Within a layer worth rises with p, so the least of each layer are all there is to compare.
 std::optional<ExpertKey> ExpertPolicy::victim() {
-  std::optional<ExpertKey> least;
+  std::optional<ExpertKey> victim;
+  bool stray = false;
   double least_worth = 0;
-  for (std::size_t l = 0; l < layers_.size(); ++l) {
+  for (std::uint32_t l = 0; l < layers_.size(); ++l) {
     Layer& own = layers_[l];
     if (own.changed) find_least(l);
-    if (!own.least) continue;
-    const double its = worth(own, l, *own.least);
-    if (least && its >= least_worth) continue;
-    least = ExpertKey{static_cast<std::uint32_t>(l), *own.least};
+    if (!own.least || (stray && !own.stray)) continue;
+    const ExpertKey key{l, *own.least};
+    const double its = worth(leader_, key);
+    if (victim && stray == own.stray && its >= least_worth) continue;
+    victim = key;
+    stray = own.stray;
     least_worth = its;
   }
-  return least;
+  return victim;
 }
 
+// By what is learned, whoever leads: where nothing was read yet it is all that seeds have told.
 std::vector<ExpertKey> ExpertPolicy::favourites() const {
   std::vector<ExpertKey> keys;
   for (std::uint32_t l = 0; l < layers_.size(); ++l)
     for (std::uint32_t e = 0; e < experts_; ++e)
-      if (layers_[l].p[e] > 0) keys.push_back({l, e});
-  std::stable_sort(keys.begin(), keys.end(), [&](ExpertKey a, ExpertKey b) { return worth(a) > worth(b); });
+      if (shadows_[learned].p[l * experts_ + e] > 0) keys.push_back({l, e});
+  std::stable_sort(keys.begin(), keys.end(),
+                   [&](ExpertKey a, ExpertKey b) { return worth(learned, a) > worth(learned, b); });
   if (keys.size() > slots_) keys.resize(slots_);
   return keys;
 }

@@ -18,6 +18,15 @@
 // Kivinen and Warmuth, Information and Computation 132, 1997): they predict not the next token alone but
 // reads as far ahead as an eighth of the time that experts stay.
 //
+// Where routing changes little, what is learned is noise around how often an expert was read; where every
+// text has experts of its own, nothing tells more than who was read last. So there are three rules, which
+// differ in p alone: learned as above; frequency, the share of all tokens; recency, 1 / (1 + tokens since the
+// last read). Each has a shadow, the list of who would be in the cache if that rule alone had decided, and
+// the rule leads whose shadow has served most reads (Subramanian, Smaragdakis, Loh, Adaptive Caches, MICRO
+// 2006). Experts that the leader's shadow does not hold go first, so that every read it serves and the cache
+// does not brings the two closer: after a change of leader the cache has no more misses than the shadow, but
+// for as many as the shadow's experts were not in the cache then, at most one for each slot.
+//
 // A step of m tokens, a prompt's, counts by its shares and as sqrt(m) tokens: the tokens of a prompt are much
 // alike. It reads nearly every expert once, which alone makes none of them worth more.
 #pragma once
@@ -57,12 +66,14 @@ class ExpertPolicy {
 
   // A pass of `tokens` tokens is about to read these experts of a layer, in any order, each once. Once for
   // each layer of a pass, ascending; a layer not above the last one begins the next pass. Time O(experts), a
-  // few microseconds. Throws Error for a layer or an expert that does not exist, an expert without tokens or
-  // with more of them than the pass has; nothing has changed then.
+  // few microseconds, and for each miss of a shadow O(experts + layers). Throws Error for a layer or an
+  // expert that does not exist, an expert without tokens or with more of them than the pass has; nothing has
+  // changed then.
   void access(std::size_t layer, std::span<const ExpertTokens> reads, std::uint64_t tokens);
 
-  // The expert of least worth of those in the cache that are not pinned; none: there is no such. It stays in
-  // the cache until erase(). Time O(layers), and O(experts) for each layer that changed since.
+  // Of the experts in the cache that are not pinned and, as long as there are such, not in the leader's
+  // shadow, the one of least worth; none: all are pinned. It stays in the cache until erase(). Time
+  // O(layers), and O(experts) for each layer that changed since.
   std::optional<ExpertKey> victim();
 
   // The cache takes an expert in (at any time, also before it is asked for), or gives it up. Throws Error for
@@ -104,10 +115,19 @@ class ExpertPolicy {
     std::vector<std::uint64_t> read_at;  // [experts] the clock at the last read, 0: never
     std::uint64_t clock = 0;             // tokens
     std::array<double, averages> mass;   // what an expert's average would be that every token went to
-    std::vector<float> p;                // [experts]
     double cost = 1;
     std::optional<std::uint32_t> least;  // who has least p of those that may go
+    bool stray = false;                  // `least` is not in the leader's shadow
     bool changed = false;                // `least` is to be found again
+  };
+  enum Rule : std::size_t { learned, frequency, recency };
+  static constexpr std::size_t rules = 3;
+  struct Shadow {
+    std::vector<float> p;                             // [layers][experts] by this rule
+    std::vector<std::uint8_t> holds;                  // [layers][experts]
+    std::vector<std::optional<std::uint32_t>> least;  // [layers] of those held, who has least p
+    std::size_t size = 0;
+    std::uint64_t hits = 0;
   };
 
   void check(ExpertKey) const;
@@ -118,14 +138,24 @@ class ExpertPolicy {
   void learn(Layer&);
   std::size_t gap(const Layer&, std::size_t expert) const;
   void estimate(const Layer&, std::span<float> p) const;
+  void rank(std::size_t layer);
   double distance(std::size_t layer) const;
-  double worth(const Layer&, std::size_t layer, std::uint32_t expert) const;
+  double worth(Rule, ExpertKey) const;
+  template <class MayGo>
+  std::optional<std::uint32_t> least(const float* p, MayGo may_go) const;
+  void find_least(Shadow&, std::size_t layer) const;
+  void begin();
+  void take_in(Rule, std::size_t layer, std::span<const ExpertTokens> reads);
+  void choose_leader();
   void find_least(std::size_t layer);
 
   std::size_t experts_, slots_;
   std::size_t size_ = 0;
   std::vector<Layer> layers_;
   std::vector<Entry> entries_;  // [layers][experts]
+  std::array<Shadow, rules> shadows_;
+  Rule leader_ = learned;
+  bool begun_ = false;  // with the first read
   struct Mean {
     double sum = 0, mass = 0;
     float value() const { return mass > 0 ? static_cast<float>(sum / mass) : 0; }
@@ -135,9 +165,9 @@ class ExpertPolicy {
   std::size_t position_;                   // the layer that was read last
   double steps_ = 0, inserts_ = 0;         // of late: an expert stays for slots * steps / inserts steps
   // Of the layer at hand.
-  std::vector<float> shares_, predicted_, error_;  // [experts]
-  std::vector<float> before_;                      // [predictors][experts]
-  std::vector<std::size_t> gap_before_;            // [experts]
+  std::vector<float> shares_, predicted_, expected_, error_;  // [experts]
+  std::vector<float> before_;                                 // [predictors][experts]
+  std::vector<std::size_t> gap_before_;                       // [experts]
 };
 
 }  // namespace baleen
