@@ -23,6 +23,7 @@ constexpr double usual_steps = 256;  // how many steps make what is usual after 
 constexpr float least_p = 1e-3F;     // shares are told apart down to this
 // However long a log seeds the policy, a run of as many tokens says as much.
 constexpr std::uint64_t most_seed_tokens = 1024;
+constexpr std::uint8_t waiting = 2;   // held in a shadow, and about to be read
 constexpr std::uint64_t clearly = 8;  // so many reads more make another rule the leader
 
 // Eight sums, since the compiler may not reorder one.
@@ -251,7 +252,7 @@ std::optional<std::uint32_t> ExpertPolicy::least(const float* p, MayGo may_go) c
 
 void ExpertPolicy::find_least(Shadow& shadow, std::size_t layer) const {
   const std::size_t first = layer * experts_;
-  shadow.least[layer] = least(&shadow.p[first], [&](std::size_t e) { return shadow.holds[first + e]; });
+  shadow.least[layer] = least(&shadow.p[first], [&](std::size_t e) { return shadow.holds[first + e] == 1; });
 }
 
 // The shadows begin with what the cache is advised to begin with.
@@ -266,30 +267,44 @@ void ExpertPolicy::begin() {
     for (std::size_t l = 0; l < layers_.size(); ++l) find_least(shadow, l);
 }
 
+// As a cache would that reads one expert after the other; those that wait to be read are not given up.
 void ExpertPolicy::take_in(Rule rule, std::size_t layer, std::span<const ExpertTokens> reads) {
   Shadow& shadow = shadows_[rule];
-  for (const ExpertTokens& read : reads) {
-    std::uint8_t& holds = shadow.holds[layer * experts_ + read.expert];
-    shadow.hits += holds;
-    shadow.size += holds == 0;
-    holds = 1;
-  }
+  std::uint8_t* holds = &shadow.holds[layer * experts_];
+  const float* p = &shadow.p[layer * experts_];
+  for (const ExpertTokens& read : reads)
+    if (holds[read.expert]) holds[read.expert] = waiting;
   find_least(shadow, layer);
-  for (; shadow.size > slots_; --shadow.size) {
-    std::optional<ExpertKey> out;
-    double least_worth = 0;
-    for (std::uint32_t l = 0; l < layers_.size(); ++l) {
-      if (!shadow.least[l]) continue;
-      const ExpertKey key{l, *shadow.least[l]};
-      const double its = worth(rule, key);
-      if (out && its >= least_worth) continue;
-      out = key;
-      least_worth = its;
+  for (const ExpertTokens& read : reads) {
+    if (holds[read.expert]) {
+      ++shadow.hits;
+    } else {
+      if (shadow.size == slots_ && !give_up_least(shadow, rule)) continue;
+      ++shadow.size;
     }
-    shadow.holds[out->layer * experts_ + out->expert] = 0;
-    find_least(shadow, out->layer);
-    if (rule == leader_) layers_[out->layer].changed = true;
+    holds[read.expert] = 1;
+    std::optional<std::uint32_t>& least = shadow.least[layer];
+    if (!least || p[read.expert] < p[*least]) least = read.expert;
   }
+}
+
+bool ExpertPolicy::give_up_least(Shadow& shadow, Rule rule) {
+  std::optional<ExpertKey> out;
+  double least_worth = 0;
+  for (std::uint32_t l = 0; l < layers_.size(); ++l) {
+    if (!shadow.least[l]) continue;
+    const ExpertKey key{l, *shadow.least[l]};
+    const double its = worth(rule, key);
+    if (out && its >= least_worth) continue;
+    out = key;
+    least_worth = its;
+  }
+  if (!out) return false;
+  shadow.holds[out->layer * experts_ + out->expert] = 0;
+  --shadow.size;
+  find_least(shadow, out->layer);
+  if (rule == leader_) layers_[out->layer].changed = true;
+  return true;
 }
 
 void ExpertPolicy::choose_leader() {

@@ -146,6 +146,7 @@ class ExpertPolicy {
   void find_least(Shadow&, std::size_t layer) const;
   void begin();
   void take_in(Rule, std::size_t layer, std::span<const ExpertTokens> reads);
+  bool give_up_least(Shadow&, Rule);
   void choose_leader();
   void find_least(std::size_t layer);
 
