@@ -23,8 +23,8 @@ constexpr double usual_steps = 256;  // how many steps make what is usual after 
 constexpr float least_p = 1e-3F;     // shares are told apart down to this
 // However long a log seeds the policy, a run of as many tokens says as much.
 constexpr std::uint64_t most_seed_tokens = 1024;
-constexpr std::uint8_t waiting = 2;   // held in a shadow, and about to be read
-constexpr std::uint64_t clearly = 8;  // so many reads more make another rule the leader
+constexpr std::uint8_t waiting = 2;  // held in a shadow, and about to be read
+constexpr double clearly = 8;        // so many reads more make another rule the leader
 
 // Eight sums, since the compiler may not reorder one.
 float dot(const float* a, const float* b, std::size_t n) {
@@ -73,6 +73,8 @@ ExpertPolicy::ExpertPolicy(std::size_t layers, std::size_t experts, std::size_t 
     shadow.holds.assign(layers * experts, 0);
     shadow.least.resize(layers);
   }
+  if (!miss_cost.empty())
+    mean_cost_ = std::accumulate(miss_cost.begin(), miss_cost.end(), 0.0) / static_cast<double>(layers);
   weights_.fill(1.0F / predictors);
   position_ = layers - 1;
   for (auto* buffer : {&shares_, &predicted_, &expected_, &error_}) buffer->assign(experts, 0);
@@ -277,7 +279,7 @@ void ExpertPolicy::take_in(Rule rule, std::size_t layer, std::span<const ExpertT
   find_least(shadow, layer);
   for (const ExpertTokens& read : reads) {
     if (holds[read.expert]) {
-      ++shadow.hits;
+      shadow.saved += layers_[layer].cost;
     } else {
       if (shadow.size == slots_ && !give_up_least(shadow, rule)) continue;
       ++shadow.size;
@@ -309,7 +311,7 @@ bool ExpertPolicy::give_up_least(Shadow& shadow, Rule rule) {
 
 void ExpertPolicy::choose_leader() {
   for (const Rule rule : {learned, frequency, recency}) {
-    if (shadows_[rule].hits <= shadows_[leader_].hits + clearly) continue;
+    if (shadows_[rule].saved <= shadows_[leader_].saved + clearly * mean_cost_) continue;
     leader_ = rule;
     for (Layer& layer : layers_) layer.changed = true;
   }

@@ -127,7 +127,7 @@ class ExpertPolicy {
     std::vector<std::uint8_t> holds;                  // [layers][experts]
     std::vector<std::optional<std::uint32_t>> least;  // [layers] of those held, who has least p
     std::size_t size = 0;
-    std::uint64_t hits = 0;
+    double saved = 0;  // the misses' costs by its hits
   };
 
   void check(ExpertKey) const;
@@ -156,6 +156,7 @@ class ExpertPolicy {
   std::vector<Entry> entries_;  // [layers][experts]
   std::array<Shadow, rules> shadows_;
   Rule leader_ = learned;
+  double mean_cost_ = 1;
   bool begun_ = false;  // with the first read
   struct Mean {
     double sum = 0, mass = 0;

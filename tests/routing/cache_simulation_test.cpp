@@ -4,6 +4,9 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <array>
+#include <functional>
+#include <numeric>
 #include <random>
 #include <set>
 
@@ -105,6 +108,89 @@ TEST_CASE("a simulated cache serves what a plain one does, and less than the bes
     CHECK(reuse.policy[i].hits() > reuse.shared.lfu[sizes[i]]);
   }
   CHECK(reuse.policy.back().hits() == reuse.shared.lru.back());
+}
+
+namespace {
+
+// What caches of several sizes serve of a log; `choose` gives the experts of a token in a layer.
+struct Hits {
+  std::size_t slots = 0;
+  std::uint64_t lru = 0, lfu = 0, policy = 0, belady = 0;
+};
+using Choose = std::function<std::set<std::uint32_t>(std::size_t token, std::size_t layer)>;
+std::vector<Hits> hits_of(const Choose& choose) {
+  constexpr std::size_t layers = 2, experts = 24, tokens = 1200;
+  std::vector<std::size_t> sizes;
+  for (const std::size_t percent : {10, 20, 40, 60, 80}) sizes.push_back(layers * experts * percent / 100);
+  ReuseMeter meter(layers, experts, sizes);
+  for (std::size_t t = 0; t < tokens; ++t)
+    for (std::size_t l = 0; l < layers; ++l) {
+      const std::set<std::uint32_t> chosen = choose(t, l);
+      const std::vector<std::uint32_t> own(chosen.begin(), chosen.end());
+      meter.add({.step = t, .request = 0, .layer = l, .experts = own, .generated = true});
+    }
+  const Reuse reuse = meter.finish();
+  std::vector<Hits> all;
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    const std::size_t n = sizes[i];
+    all.push_back(
+        {n, reuse.shared.lru[n], reuse.shared.lfu[n], reuse.policy[i].hits(), reuse.shared.belady[n]});
+  }
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("whichever of recency and frequency a log speaks for, the policy serves what it does") {
+  constexpr std::uint32_t experts = 24;
+  constexpr std::size_t top_k = 3;
+  std::mt19937 random(5);
+  const auto favourites = [&](double p, const auto& order) {  // order(rank): the expert
+    std::geometric_distribution<std::uint32_t> rank(p);
+    std::set<std::uint32_t> own;
+    while (own.size() < top_k) own.insert(order(rank(random) % experts));
+    return own;
+  };
+  const auto scan = [](std::size_t token) {
+    std::set<std::uint32_t> own;
+    for (std::size_t i = 0; i < top_k; ++i)
+      own.insert(static_cast<std::uint32_t>((token * top_k + i) % experts));
+    return own;
+  };
+  const auto as_ranked = [](std::uint32_t rank) { return rank; };
+  std::vector<std::uint32_t> topic(experts);
+  std::iota(topic.begin(), topic.end(), 0);
+  std::array<std::vector<std::uint32_t>, 2> stack{topic, topic};
+  const std::vector<std::pair<const char*, Choose>> logs{
+      {"the same favourites throughout",
+       [&](std::size_t, std::size_t) { return favourites(0.15, as_ranked); }},
+      {"favourites, and scans through all experts",
+       [&](std::size_t t, std::size_t) { return t % 80 < 60 ? favourites(0.2, as_ranked) : scan(t); }},
+      {"a scan, four times in five",
+       [&](std::size_t t, std::size_t) { return random() % 5 ? scan(t) : favourites(0.01, as_ranked); }},
+      {"a text of forty tokens, then another",
+       [&](std::size_t t, std::size_t l) {
+         if (t % 40 == 0 && l == 0) std::shuffle(topic.begin(), topic.end(), random);
+         return favourites(0.25, [&](std::uint32_t rank) { return topic[rank]; });
+       }},
+      {"who was read last",
+       [&](std::size_t, std::size_t l) {
+         const std::set<std::uint32_t> own =
+             favourites(0.15, [&](std::uint32_t rank) { return stack[l][rank]; });
+         std::stable_partition(stack[l].begin(), stack[l].end(),
+                               [&](std::uint32_t e) { return own.contains(e); });
+         return own;
+       }},
+  };
+  for (const auto& [name, choose] : logs) {
+    CAPTURE(name);
+    for (const Hits& hits : hits_of(choose)) {
+      CAPTURE(hits.slots);
+      // What it takes to see who leads: fewer reads than slots.
+      CHECK(hits.policy + hits.slots >= std::max(hits.lru, hits.lfu));
+      CHECK(hits.policy <= hits.belady);
+    }
+  }
 }
 
 TEST_CASE("a pass of a prompt and generated tokens is a prompt's, and reads each expert once") {
