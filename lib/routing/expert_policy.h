@@ -65,8 +65,8 @@ class ExpertPolicy {
   void seed(std::size_t layer, std::span<const double> shares, std::uint64_t tokens);
 
   // A pass of `tokens` tokens is about to read these experts of a layer, in any order, each once. Once for
-  // each layer of a pass, ascending; a layer not above the last one begins the next pass. Time O(experts), a
-  // few microseconds, and for each miss of a shadow O(experts + layers). Throws Error for a layer or an
+  // each layer of a pass, ascending; a layer not above the last one begins the next pass. Time O(experts),
+  // and O(experts + layers) for each miss of a shadow. Throws Error for a layer or an
   // expert that does not exist, an expert without tokens or with more of them than the pass has; nothing has
   // changed then.
   void access(std::size_t layer, std::span<const ExpertTokens> reads, std::uint64_t tokens);
