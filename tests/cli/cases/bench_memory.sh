@@ -7,7 +7,7 @@ small='-q -p 4 -n 2 -d 4 -b 1,2 -r 2 --memory 1.5M'
 baleen bench $small >text
 grep -E '^(memory|disk|Of the experts)' text |
   sed -e 's/^disk .*: .* of the model/disk of the model/' -e 's/by .*the page cache/by ... the page cache/'
-grep -A 3 '^test .* hits' text | grep -oE '^(test .*|prefill [0-9]+|decode [^ ]+ depth [^ ]+ batch [0-9])'
+grep -A 3 '^test .* hits' text | tr -s ' ' | grep -oE '^(test .*|prefill [0-9]+|decode [^ ]+ depth [^ ]+ batch [0-9])'
 baleen bench $small --json >object
 jq -c '.memory | keys, .budget_bytes, .all_weights_fit, .experts, (.disk_samples | length), (.disk_samples[0] | keys)' object
 jq -c '.memory.slots < .memory.experts, .warm_up.bytes' object
