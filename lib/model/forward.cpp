@@ -7,6 +7,7 @@
 
 #include "model/products.h"
 #include "model/rope.h"
+#include "runtime/expert_cache.h"
 
 namespace baleen {
 namespace {
@@ -169,6 +170,7 @@ void Forward::run(std::span<const TokenInput> tokens, const OnLogits& on_logits,
   pass.sin = sin;
   pass.experts = s.experts;
   pass.cancel = s.cancel;
+  if (s.experts) s.experts->begin_pass();
   for (std::size_t l = 0; l < s.model.layers().size(); ++l) {
     check_cancelled(s.cancel);
     if (observer && observer->hidden) observer->hidden(l, {residual, pass.count() * config.hidden_size});

@@ -265,6 +265,11 @@ void ExpertCache::forget_guesses() {
   guesses_.clear();
 }
 
+void ExpertCache::begin_pass() {
+  forget_guesses();
+  for (Slot& slot : slots_) slot.guess = 0;
+}
+
 // ---- A layer at work.
 
 std::unique_ptr<ExpertCache::Visit> ExpertCache::visit(std::size_t layer, std::span<const ExpertTokens> asked,

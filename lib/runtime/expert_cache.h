@@ -73,6 +73,9 @@ class ExpertCache {
   bool direct() const { return reader_.direct(); }
   ExpertCacheTotals totals() const;
 
+  // A pass begins: guesses of one that was given up, and what they had read, are no longer for this pass.
+  void begin_pass();
+
   // What one layer of a pass asked for, until it goes out of scope. Experts are named by their place in the
   // list that was asked for.
   class Visit {
@@ -157,13 +160,13 @@ class ExpertCache {
   const Model& model_;
   ExpertCacheOptions options_;
   WeightFiles files_;
+  std::unique_ptr<HugeMemory> arena_;  // outlives the reader, which writes to it until it ends
   DirectReader reader_;
   std::size_t experts_;                   // of a layer
   std::vector<std::uint32_t> moe_layer_;  // by layer of the model: its number among those with experts
   std::vector<std::size_t> model_layer_;  // the other way round
   std::vector<ReadPlan> plans_;           // by expert of all layers
   std::size_t slot_bytes_ = 0;
-  std::unique_ptr<HugeMemory> arena_;
 
   ExpertPolicy policy_;
   std::vector<Slot> slots_;
