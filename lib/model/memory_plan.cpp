@@ -55,14 +55,16 @@ std::string resident_parts(const Model& model, bool embedding) {
 
 [[noreturn]] void throw_too_little(const Model& model, const MemoryPlan& plan) {
   const std::size_t experts = std::min(least_slots, plan.experts);
-  std::string text = "--memory " + format_bytes(plan.budget) + ": " +
-                     resident_parts(model, plan.embedding_bytes == 0) + " take " +
+  const bool alike = format_bytes(plan.budget) == format_bytes(plan.least);  // but for some bytes
+  std::string text = "--memory " + (alike ? std::to_string(plan.budget) + " B" : format_bytes(plan.budget)) +
+                     ": " + resident_parts(model, plan.embedding_bytes == 0) + " take " +
                      format_bytes(plan.resident_bytes);
   if (plan.embedding_bytes > 0) text += ", rows of the embedding " + format_bytes(plan.embedding_bytes);
   if (experts > 0)
     text += ", " + std::to_string(experts) + (experts == 1 ? " expert " : " experts ") +
             format_bytes(experts * plan.slot_bytes);
-  throw Error(text + "; " + format_bytes_option(plan.least) + " is the least that works");
+  throw Error(text + "; " + (alike ? std::to_string(plan.least) : format_bytes_option(plan.least)) +
+              " is the least that works");
 }
 
 }  // namespace

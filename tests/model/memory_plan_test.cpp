@@ -111,7 +111,10 @@ TEST_CASE("a budget that is too small: what takes how much, and a least that wor
     for (const std::uint64_t budget : {std::uint64_t{0}, least - 1}) {
       const std::string error = error_of([&] { plan_memory(model, files, budget); });
       CAPTURE(error);
-      CHECK(error.starts_with("--memory " + format_bytes(budget) + ": "));
+      // Budgets that read alike are told apart by their bytes.
+      const bool alike = format_bytes(budget) == format_bytes(least);
+      const std::string given = alike ? std::to_string(budget) + " B" : format_bytes(budget);
+      CHECK(error.starts_with("--memory " + given + ": "));
       CHECK(contains(error, "attention"));
       const std::string experts = std::to_string(std::min<std::size_t>(4, plan.experts)) + " experts ";
       CHECK(contains(error, experts) == (plan.experts > 0));
@@ -121,7 +124,7 @@ TEST_CASE("a budget that is too small: what takes how much, and a least that wor
       const std::size_t begin = error.rfind(' ', end - 1) + 1;
       const std::uint64_t printed = parse_bytes(error.substr(begin, end - begin));
       CHECK(printed >= least);
-      CHECK(printed < least + least / 50);
+      CHECK(printed < least + (alike ? 1 : least / 50));
       CHECK(error_of([&] { plan_memory(model, files, printed); }).empty());
     }
   }
