@@ -71,11 +71,19 @@ std::unique_ptr<BoundedRows> bounded_embedding(const Model& model, const WeightF
       static_cast<std::size_t>(embedding_allowance(model, files)));
 }
 
+// All pages of the checkpoint that the page cache has and that nobody else maps.
+void drop_pages_of(const Model& model, const WeightFiles& files) {
+  for (std::size_t i = 0; i < files.paths().size(); ++i)
+    drop_pages(files.paths()[i], 0, model.checkpoint().file(i).bytes);
+}
+
 }  // namespace
 
 ResidentWeights hold_resident(Model& model, const WeightFiles& files, const ResidentOptions& options) {
   if (files.paths().empty()) throw std::invalid_argument("hold_resident: weights that lie in no file");
   const Clock::time_point start = Clock::now();
+  // A head that was rounded, say, would lie there beside the copies for as long as these take.
+  drop_pages_of(model, files);
   std::vector<FileRange> ranges;
   for_each_resident(model, files, [&](const Matrix& matrix) { files.add_ranges(matrix, ranges); });
   std::unique_ptr<HugeMemory> memory;
@@ -97,8 +105,7 @@ ResidentWeights hold_resident(Model& model, const WeightFiles& files, const Resi
   model.hold(std::move(memory), std::move(embedding_rows));
   std::span<const std::size_t> begins = plan.begins;
   for_each_resident(model, files, [&](Matrix& matrix) { matrix = files.moved(matrix, begins, begin); });
-  for (std::size_t i = 0; i < files.paths().size(); ++i)
-    drop_pages(files.paths()[i], 0, model.checkpoint().file(i).bytes);
+  drop_pages_of(model, files);
   loaded.seconds = seconds_since(start);
   return loaded;
 }

@@ -111,11 +111,16 @@ TEST_CASE("a model that holds its residents: the same bits, and they lie in no f
     ResidentOptions options;
     options.reader.engine = std::exchange(engine, ReadEngine::automatic);
     std::vector<std::pair<std::uint64_t, std::uint64_t>> told;
-    options.progress = [&](std::uint64_t done, std::uint64_t total) { told.emplace_back(done, total); };
+    std::size_t beside = 0;  // pages of the checkpoint beside the copies
+    options.progress = [&](std::uint64_t done, std::uint64_t total) {
+      told.emplace_back(done, total);
+      beside = std::max(beside, pages_there(model.checkpoint()));
+    };
     const ResidentWeights loaded = hold_resident(model, files, options);
     CHECK(loaded.bytes == plan.resident_bytes);
     CHECK(loaded.engine != ReadEngine::automatic);
     if (droppable) CHECK(pages_there(model.checkpoint()) == 0);
+    if (droppable && loaded.direct) CHECK(beside == 0);
     REQUIRE_FALSE(told.empty());
     CHECK(std::is_sorted(told.begin(), told.end()));
     CHECK(told.back().first == told.back().second);
