@@ -142,7 +142,9 @@ bool ExpertCache::take_slot(std::uint32_t& slot) {
     }
     if (victim) evict(*victim);
     if (free_.empty() && !dead_.empty()) {
+      const auto start = Clock::now();
       reader_.settle(slots_[dead_.front()].batch);
+      totals_.stall_seconds += seconds_since(start);
       free_dead_slots();
     }
   }
