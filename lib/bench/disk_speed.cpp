@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -12,12 +13,13 @@ namespace baleen {
 
 SequentialRead sequential_bandwidth(std::span<const std::filesystem::path> files, std::uint64_t bytes,
                                     double seconds, const DirectReaderOptions& options) {
+  std::unique_ptr<HugeMemory> memory;  // outlives the reader, which writes to it until it ends
   DirectReader reader(files, options);
   // Each window holds all that may be under way: while one is waited for, the other's reads are queued.
   const std::size_t alignment = reader.alignment();
   const std::size_t window =
       (std::max(options.in_flight, options.piece) + alignment - 1) / alignment * alignment;
-  const HugeMemory memory(2 * window);
+  memory = std::make_unique<HugeMemory>(2 * window);
   std::array<ReadBatch, 2> batches;
   std::size_t turn = 0;
   std::uint64_t begun = 0;
@@ -29,7 +31,7 @@ SequentialRead sequential_bandwidth(std::span<const std::filesystem::path> files
       if (batches[turn]) reader.wait(batches[turn]);
       const FileRange range{file, offset,
                             static_cast<std::size_t>(std::min<std::uint64_t>(window, size - offset))};
-      batches[turn] = reader.submit(reader.plan({&range, 1}), memory.bytes().subspan(turn * window, window),
+      batches[turn] = reader.submit(reader.plan({&range, 1}), memory->bytes().subspan(turn * window, window),
                                     Urgency::needed);
       begun += range.bytes;
     }
