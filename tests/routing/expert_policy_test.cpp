@@ -29,7 +29,7 @@ struct Pass {
 std::vector<Pass> random_passes(std::size_t count, std::size_t layers, std::uint32_t experts,
                                 std::size_t top_k, unsigned seed) {
   std::mt19937 random(seed);
-  std::geometric_distribution<std::uint32_t> rank(3.0 / experts);
+  std::geometric_distribution<std::uint32_t> rank(std::min(0.9, 3.0 / experts));
   std::vector<Pass> passes;
   for (std::size_t i = 0; i < count; ++i) {
     Pass pass{.reads = {}, .tokens = random() % 8 == 0 ? 1 + random() % 40 : 1};

@@ -88,7 +88,7 @@ std::uint64_t best_hits(const Stream& stream, std::size_t size, std::size_t now,
 // Skewed, with drifting favourites, so that the three policies differ.
 Stream random_stream(std::size_t length, std::uint32_t keys, unsigned seed) {
   std::mt19937 random(seed);
-  std::geometric_distribution<std::uint32_t> step(2.0 / keys);
+  std::geometric_distribution<std::uint32_t> step(std::min(0.9, 2.0 / keys));
   Stream stream;
   for (std::size_t i = 0; i < length; ++i)
     stream.push_back((step(random) + static_cast<std::uint32_t>(i / 40)) % keys);
