@@ -24,6 +24,21 @@ std::size_t spare_slots(std::size_t slots, std::size_t experts, std::size_t per_
   return std::min({std::max(per_token, slots / spare_part), slots / 2, experts - slots});
 }
 
+// What a miss costs in each layer that has experts: the bytes of an expert's values, on average. Layers may
+// be stored in different formats.
+std::vector<double> miss_costs(const Model& model) {
+  std::vector<double> costs;
+  for (const Layer& layer : model.layers()) {
+    if (layer.experts.empty()) continue;
+    double bytes = 0;
+    for (const Mlp& mlp : layer.experts)
+      for (const auto* const matrix : {&mlp.gate_proj, &mlp.up_proj, &mlp.down_proj})
+        bytes += static_cast<double>(matrix->rows) * static_cast<double>(matrix->row_bytes);
+    costs.push_back(bytes / static_cast<double>(layer.experts.size()));
+  }
+  return costs;
+}
+
 }  // namespace
 
 ExpertCacheTotals operator-(const ExpertCacheTotals& now, const ExpertCacheTotals& before) {
@@ -55,7 +70,7 @@ ExpertCache::ExpertCache(const Model& model, const std::filesystem::path& dir, s
       moe_layer_(model.layers().size(), nowhere),
       policy_(static_cast<std::size_t>(
                   std::count(model.config().is_moe_layer.begin(), model.config().is_moe_layer.end(), true)),
-              experts_, slots),
+              experts_, slots, miss_costs(model)),
       slots_(slots) {
   for (std::size_t l = 0; l < model.layers().size(); ++l) {
     if (model.layers()[l].experts.empty()) continue;
