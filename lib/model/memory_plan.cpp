@@ -30,9 +30,7 @@ class Room {
  public:
   explicit Room(const WeightFiles& files) : files_(files) {}
   void add(const Matrix& matrix) { files_.add_ranges(matrix, ranges_); }
-  void add(const Mlp& expert) {
-    for (const Matrix* matrix : {&expert.gate_proj, &expert.up_proj, &expert.down_proj}) add(*matrix);
-  }
+  void add(const Mlp& expert) { files_.add_ranges(expert, ranges_); }
   std::uint64_t bytes() const { return plan_reads(ranges_, block).room; }
 
  private:

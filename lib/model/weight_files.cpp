@@ -88,4 +88,15 @@ Matrix WeightFiles::moved(const Matrix& matrix, std::span<const std::size_t>& be
   return copy;
 }
 
+void WeightFiles::add_ranges(const Mlp& mlp, std::vector<FileRange>& ranges) const {
+  for (const Matrix* const matrix : {&mlp.gate_proj, &mlp.up_proj, &mlp.down_proj})
+    add_ranges(*matrix, ranges);
+}
+
+Mlp WeightFiles::moved(const Mlp& mlp, std::span<const std::size_t>& begins, const std::byte* memory) const {
+  // Braces: one after the other.
+  return {moved(mlp.gate_proj, begins, memory), moved(mlp.up_proj, begins, memory),
+          moved(mlp.down_proj, begins, memory)};
+}
+
 }  // namespace baleen

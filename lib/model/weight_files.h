@@ -10,6 +10,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "kernels/kernels.h"
+#include "model/model.h"
 #include "runtime/direct_reader.h"
 
 namespace baleen {
@@ -24,11 +25,14 @@ class WeightFiles {
   // Appends the tensors that the matrix reads: its values, scales, zeros and group index, those of them that
   // lie in a file.
   void add_ranges(const kernels::Matrix&, std::vector<FileRange>& ranges) const;
+  // Those of gate_proj, up_proj and down_proj, in this order.
+  void add_ranges(const Mlp&, std::vector<FileRange>& ranges) const;
 
   // The matrix as it is read from a copy of its tensors: `begins` says where in `memory` each of the ranges
   // that add_ranges() appended begins, and is advanced past them. What lies in no file stays where it is.
   kernels::Matrix moved(const kernels::Matrix&, std::span<const std::size_t>& begins,
                         const std::byte* memory) const;
+  Mlp moved(const Mlp&, std::span<const std::size_t>& begins, const std::byte* memory) const;
 
   // The tensor that a byte of a file belongs to; nullptr for none.
   const Tensor* tensor_at(std::size_t file, std::uint64_t offset) const;

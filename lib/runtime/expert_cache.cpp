@@ -78,8 +78,7 @@ ExpertCache::ExpertCache(const Model& model, const std::filesystem::path& dir, s
     model_layer_.push_back(l);
     for (const Mlp& mlp : model.layers()[l].experts) {
       std::vector<FileRange> ranges;
-      for (const auto* const matrix : {&mlp.gate_proj, &mlp.up_proj, &mlp.down_proj})
-        files_.add_ranges(*matrix, ranges);
+      files_.add_ranges(mlp, ranges);
       plans_.push_back(reader_.plan(ranges));
       slot_bytes_ = std::max(slot_bytes_, plans_.back().room);
     }
@@ -123,9 +122,7 @@ void ExpertCache::read(ExpertKey key, std::uint32_t number, Urgency urgency) {
   Slot& slot = slots_[number];
   slot.key = key;
   slot.guess = 0;
-  slot.mlp.gate_proj = files_.moved(stored.gate_proj, begins, bytes.data());
-  slot.mlp.up_proj = files_.moved(stored.up_proj, begins, bytes.data());
-  slot.mlp.down_proj = files_.moved(stored.down_proj, begins, bytes.data());
+  slot.mlp = files_.moved(stored, begins, bytes.data());
   slot.batch = reader_.submit(plan, bytes, urgency);
   slot_of_[index(key)] = number;
   policy_.insert(key);
