@@ -5,10 +5,10 @@
 // float32 sums run over k in ascending order. Weights are the left operand, so their tiles are rows of the
 // matrix as they come and only the activations, packed once for all rows, need pairs of k side by side.
 //
-// bf16 rows are tiles as they lie. Of other formats a block of rows and columns is widened into tiles that
-// follow each other in memory. Sums wait in memory while the next block of columns takes its turn. That block
-// is widened beside the products of this one, a little after each, because a tile product takes 16 cycles of
-// its own unit and leaves the others idle.
+// Weights of any format are widened into panels of 32 rows and 128 columns, which stay in the first-level
+// cache for the first 32 tokens and in the second-level cache for the others. The next panel is widened
+// beside the products of this one, a few rows after each pair of them, because a tile product takes 16 cycles
+// of its own unit and leaves the others idle.
 #include "kernels/amx.h"
 
 #include "kernels/amx_tiles.h"
@@ -17,16 +17,24 @@
 namespace baleen::kernels {
 namespace {
 
-// Rows and columns that are widened at a time, and slots of tokens whose sums are kept. Longer blocks spend
-// less on sums, but more of a call's time on its first block, which is widened beside nothing.
-constexpr std::size_t block_rows = 32;
+// A panel: four steps of k. Its rows are 256 bytes apart, so that each is written in one go.
+constexpr std::size_t panel_rows = 2 * tile_rows;
+constexpr std::size_t panel_cols = 128;
+constexpr std::size_t panel_steps = panel_cols / tile_cols;
+constexpr std::size_t panel_row_bytes = panel_cols * 2;
+constexpr std::size_t panel_bytes = panel_rows * panel_row_bytes;
+// Columns whose panels are kept for all tokens, in the second-level cache, and slots of tokens whose sums
+// are.
 constexpr std::size_t block_cols = 2048;
 constexpr std::size_t block_slots = 16;
+// One panel more is being widened.
+constexpr std::size_t kept_panels = block_cols / panel_cols + 1;
+constexpr std::size_t sums_bytes = panel_rows / tile_rows * block_slots * tile_bytes;
+// Scales of a block's rows, one for each step.
 constexpr std::size_t block_steps = block_cols / tile_cols;
-constexpr std::size_t block_bytes = block_rows * block_cols * 2;
-static_assert(block_rows == 2 * tile_rows);
+constexpr std::size_t scales_floats = panel_rows * block_steps;
 static_assert(amx_block_floats * sizeof(float) ==
-              2 * block_bytes + block_rows / tile_rows * block_slots * tile_bytes);
+              kept_panels * panel_bytes + sums_bytes + scales_floats * sizeof(float));
 
 constexpr std::size_t quotient_up(std::size_t a, std::size_t b) {
   return (a + b - 1) / b;
@@ -59,20 +67,6 @@ void pack(const PackArgs& a) {
 
 // ---- Products.
 
-// Two tiles of rows and one or two slots over some steps of k.
-struct TileProduct {
-  const std::byte* a = nullptr;           // weights: the first 16 rows' tile of the first step
-  std::size_t a_stride = tile_row_bytes;  // bytes between the rows of a tile
-  std::size_t a_other = tile_bytes;       // bytes to the other 16 rows
-  std::size_t a_step = 2 * tile_bytes;    // bytes to the next step
-  const std::byte* b = nullptr;           // packed tokens, one tile for each step
-  std::size_t b_next = 0;                 // bytes to the next slot's
-  std::byte* c = nullptr;                 // sums, a tile for each slot
-  std::size_t c_next = 0;                 // bytes to the next 16 rows'
-  std::size_t steps = 0;
-  bool first = false;  // sums begin at zero
-};
-
 // Steps ahead of the loads that packed tokens are brought from the second-level cache into the first.
 constexpr std::size_t tokens_ahead = 2;
 
@@ -80,54 +74,38 @@ inline void prefetch_tile(const std::byte* tile) {
   for (std::size_t line = 0; line < tile_bytes; line += 64) __builtin_prefetch(tile + line);
 }
 
-// 2 x 2 tiles take one load for each product, the fewest that eight registers allow. On virtual processors
-// loads were measured to run beside the products at times, and mostly not to: then each takes two thirds of a
-// product's time (tests/bench/tiles_bench.cpp). meanwhile() is called after each of the 2 S products of a
-// step: what it does is best spread, or it would keep tiles waiting for memory.
-template <int S, class Work>
-void multiply_tiles(const TileProduct& p, Work& meanwhile) {
+// A panel's rows and S slots of packed tokens, b and b + b_next, added to the sums in tiles 0 to 3. If it was
+// not widened just now, the next one is brought into the first-level cache too. meanwhile() is called twice a
+// step.
+//
+// 2 x 2 tiles take one load for each product, the fewest that eight registers allow. While a stranger's
+// thread had the core's other half, a product was measured to take 33 and a load 22 cycles of 0.5 ns, one
+// after the other, of which vector instructions could use a part, and loads in a row to take 12 % less than
+// loads between products (tests/bench/tiles_bench.cpp).
+template <int S, bool just_widened, class Work>
+[[gnu::always_inline]] inline void multiply_panel(const std::byte* a, const std::byte* b, std::size_t b_next,
+                                                  std::size_t steps, Work& meanwhile) {
   static_assert(S == 1 || S == 2);
-  const auto each_sum = [&](const auto& f) __attribute__((always_inline)) {
-    f.template operator()<0>(p.c);
-    f.template operator()<2>(p.c + p.c_next);
-    if constexpr (S == 2) {
-      f.template operator()<1>(p.c + tile_bytes);
-      f.template operator()<3>(p.c + p.c_next + tile_bytes);
-    }
-  };
-  if (p.first) {
-    each_sum([]<int tile>(const std::byte*) { zero_tile<tile>(); });
-  } else {
-    each_sum([]<int tile>(const std::byte* c) { load_tile<tile>(c); });
-  }
-  for (std::size_t step = 0; step < p.steps; ++step) {
-    const std::byte* a = p.a + step * p.a_step;
-    const std::byte* b = p.b + step * tile_bytes;
-    load_tile<4>(a, p.a_stride);
+  const std::byte* next = a + panel_bytes;
+  for (std::size_t step = 0; step < steps; ++step) {
+    load_tile<4>(a, panel_row_bytes);
     load_tile<6>(b);
-    multiply_tiles<0, 4, 6>();
-    meanwhile();
-    load_tile<5>(a + p.a_other, p.a_stride);
-    multiply_tiles<2, 5, 6>();
-    meanwhile();
+    load_tile<5>(a + tile_rows * panel_row_bytes, panel_row_bytes);
+    if constexpr (S == 2) load_tile<7>(b + b_next);
     prefetch_tile(b + tokens_ahead * tile_bytes);
-    if constexpr (S == 2) {
-      load_tile<7>(b + p.b_next);
-      multiply_tiles<1, 4, 7>();
-      meanwhile();
-      prefetch_tile(b + p.b_next + tokens_ahead * tile_bytes);
-      multiply_tiles<3, 5, 7>();
-      meanwhile();
-    }
+    if constexpr (!just_widened) prefetch_tile(next);
+    multiply_tiles<0, 4, 6>();
+    if constexpr (S == 2) multiply_tiles<1, 4, 7>();
+    meanwhile();
+    if constexpr (S == 2) prefetch_tile(b + b_next + tokens_ahead * tile_bytes);
+    if constexpr (!just_widened) prefetch_tile(next + tile_bytes);
+    multiply_tiles<2, 5, 6>();
+    if constexpr (S == 2) multiply_tiles<3, 5, 7>();
+    meanwhile();
+    a += tile_row_bytes;
+    b += tile_bytes;
+    next += panel_bytes / panel_steps;
   }
-  each_sum([]<int tile>(std::byte* c) { store_tile<tile>(c); });
-}
-
-// Two tiles of rows and any number of slots.
-template <class Work>
-void multiply_slots(TileProduct p, std::size_t slots, Work& meanwhile) {
-  for (; slots >= 2; slots -= 2, p.b += 2 * p.b_next, p.c += 2 * tile_bytes) multiply_tiles<2>(p, meanwhile);
-  if (slots == 1) multiply_tiles<1>(p, meanwhile);
 }
 
 // Sums of 16 rows and 16 tokens to out[t][r] for those rows and tokens that there are.
@@ -140,9 +118,6 @@ void write_sums(const std::byte* sums, std::size_t rows, std::size_t tokens, flo
 }
 
 // ---- Weights, widened.
-
-// From one step's tiles of two times 16 rows to the next step's.
-constexpr std::size_t step_bytes = 2 * tile_bytes;
 
 // The first `count` of 32 numbers in memory.
 template <Format format>
@@ -171,82 +146,109 @@ __m512 load_scales(Format format, const std::byte* p, std::size_t count) {
 }
 
 constexpr std::size_t scale_bytes(Format format) {
-  return value_bits(format) / 8;
+  return kernels::value_bits(format) / 8;
 }
 
-// A Widener<format> turns stored values into tiles, a chunk of columns of a row at a time. It works on
-// several rows side by side, numbered as streams:
-//   suits(m)                 whether it can do so for this matrix; else they are widened row by row
-//   block(row, begin, end)   which rows, from `row` on, and columns follow: a block of them at most
-//   row(stream, row)         which row follows
-//   chunk(stream, c, tiles)  widens its columns [c, c + chunk_cols) to tiles and tiles + step_bytes
-constexpr std::size_t chunk_cols = 2 * tile_cols;
-// As in simd/stream.h.
-constexpr std::size_t streams = 4;
+// A block: up to 32 rows and block_cols columns [begin, end) of a matrix.
+struct Block {
+  std::size_t row;
+  std::size_t rows;
+  std::size_t begin;
+  std::size_t end;
+};
+
+// A Widener<format> turns stored values into rows of panels.
+//   suits(m)         whether it can do so for this matrix; else its rows are widened by widen_row
+//   block(block)     panels of this block follow
+//   panel(c)         the panel that begins with column c follows
+//   rows(r, n, to)   widens n rows of the panel from row r of the block on
+// How many instructions a row takes decides the speed for few tokens. rows() stays out of line: inlined among
+// tile instructions it was measured to leave neither enough registers.
+constexpr std::size_t chunk_cols = 64;
 
 template <Format format>
 class Widener {  // f32, f16, bf16
  public:
   static constexpr std::size_t value_bits = format == Format::f32 ? 32 : 16;
   static bool suits(const Matrix&) { return true; }
-  explicit Widener(const Matrix& m) : m_(m) {}
-  void block(std::size_t, std::size_t, std::size_t) {}
-  void row(std::size_t stream, std::size_t row) { values_[stream] = m_.values + row * m_.row_bytes; }
-  void chunk(std::size_t stream, std::size_t c, std::byte* tiles) const {
-    const std::size_t end = smaller(c + chunk_cols, m_.cols);
-    for (; c < end; c += tile_cols, tiles += step_bytes) {
-      const std::size_t count = smaller(tile_cols, end - c);
-      _mm512_store_si512(tiles, load_plain<format>(values_[stream] + c * value_bits / 8, count));
+  Widener(const Matrix& m, float*) : m_(m) {}
+  void block(const Block& block) {
+    row_ = block.row;
+    end_ = block.end;
+  }
+  void panel(std::size_t c) { begin_ = c; }
+  [[gnu::noinline]] void rows(std::size_t r, std::size_t n, std::byte* to) const {
+    constexpr std::size_t step = tile_cols * value_bits / 8;
+    const std::byte* values = m_.values + (row_ + r) * m_.row_bytes + begin_ * value_bits / 8;
+    const std::size_t cols = smaller(panel_cols, end_ - begin_);
+    for (; n > 0; --n, values += m_.row_bytes, to += panel_row_bytes) {
+      if (cols == panel_cols) {
+        for (std::size_t i = 0; i < panel_steps; ++i)
+          _mm512_store_si512(to + i * tile_row_bytes, load_plain<format>(values + i * step, tile_cols));
+      } else {
+        for (std::size_t c = 0, i = 0; c < cols; c += tile_cols, ++i)
+          _mm512_store_si512(to + i * tile_row_bytes,
+                             load_plain<format>(values + i * step, smaller(tile_cols, cols - c)));
+      }
     }
   }
 
  private:
   const Matrix& m_;
-  const std::byte* values_[streams] = {};
+  std::size_t row_ = 0;    // of the block,
+  std::size_t end_ = 0;    // its last column's end
+  std::size_t begin_ = 0;  // and the panel's first column
 };
 
 // A code is looked up among the weights of all 128 magnitudes, low and high bytes apart; the sign is flipped
-// after. Rows of a block of scales share the tables; a block of rows may begin in one and end in the next.
+// after. Rows that share a scale share the tables; a block may begin in one row of scales and end in the
+// next.
 template <>
 class Widener<Format::fp8_e4m3> {
  public:
   static bool suits(const Matrix& m) {
     return m.cols % chunk_cols == 0 && m.scales && m.block_cols % chunk_cols == 0 &&
-           m.block_rows >= block_rows;
+           m.block_rows >= panel_rows;
   }
-  explicit Widener(const Matrix& m) : m_(m) {}
-  void block(std::size_t row, std::size_t begin, std::size_t end) {
-    begin_ = begin;
-    first_ = row / m_.block_rows;
-    made_[0] = made_[1] = false;
-    end_ = end;
+  Widener(const Matrix& m, float*) : m_(m) {}
+  void block(const Block& block) {
+    values_ = m_.values + block.row * m_.row_bytes;
+    scale_row_ = block.row / m_.block_rows;
+    second_ = smaller((scale_row_ + 1) * m_.block_rows - block.row, block.rows);
+    rows_ = block.rows;
+    end_ = block.end;
   }
-  void row(std::size_t stream, std::size_t row) {
-    values_[stream] = m_.values + row * m_.row_bytes;
-    const std::size_t which = row / m_.block_rows - first_;
-    tables_of_[stream] = tables_[which];
-    if (made_[which]) return;
-    made_[which] = true;
-    for (std::size_t c = begin_; c < end_; c += chunk_cols) {
-      Tables& t = tables_[which][(c - begin_) / chunk_cols];
-      if (c == begin_ || c % m_.block_cols == 0) {
-        make_tables(first_ + which, c / m_.block_cols, t);
-      } else {
-        t = (&t)[-1];
+  void panel(std::size_t c) {
+    begin_ = c;
+    for (std::size_t i = 0; i < panel_cols / chunk_cols && c < end_; ++i, c += chunk_cols) {
+      if (i > 0 && c % m_.block_cols != 0) {
+        tables_[0][i] = tables_[0][i - 1];
+        tables_[1][i] = tables_[1][i - 1];
+        continue;
       }
+      make_tables(scale_row_, c / m_.block_cols, tables_[0][i]);
+      if (second_ < rows_) make_tables(scale_row_ + 1, c / m_.block_cols, tables_[1][i]);
     }
   }
-  void chunk(std::size_t stream, std::size_t c, std::byte* tiles) const {
+  [[gnu::noinline]] void rows(std::size_t r, std::size_t n, std::byte* to) const {
     // Unpacking works within 128 bits: first columns 0 to 31, then 32 to 63.
     const __m512i halves = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
     const __m512i sign = _mm512_set1_epi8(-128);
-    const Tables& t = tables_of_[stream][(c - begin_) / chunk_cols];
-    const __m512i codes = _mm512_permutexvar_epi64(halves, _mm512_loadu_si512(values_[stream] + c));
-    const __m512i low = _mm512_permutex2var_epi8(t.low[0], codes, t.low[1]);
-    const __m512i magnitude = _mm512_permutex2var_epi8(t.high[0], codes, t.high[1]);
-    const __m512i high = _mm512_xor_si512(magnitude, _mm512_and_si512(codes, sign));
-    _mm512_store_si512(tiles, _mm512_unpacklo_epi8(low, high));
-    _mm512_store_si512(tiles + step_bytes, _mm512_unpackhi_epi8(low, high));
+    const std::byte* values = values_ + r * m_.row_bytes + begin_;
+    const std::size_t cols = smaller(panel_cols, end_ - begin_);
+    for (; n > 0; --n, ++r, values += m_.row_bytes, to += panel_row_bytes) {
+      const Tables* table = tables_[r >= second_];
+      for (std::size_t c = 0; c < cols; c += chunk_cols) {
+        const Tables& t = table[c / chunk_cols];
+        const __m512i codes = _mm512_permutexvar_epi64(halves, _mm512_loadu_si512(values + c));
+        const __m512i low = _mm512_permutex2var_epi8(t.low[0], codes, t.low[1]);
+        const __m512i magnitude = _mm512_permutex2var_epi8(t.high[0], codes, t.high[1]);
+        // magnitude ^ (codes & sign)
+        const __m512i high = _mm512_ternarylogic_epi64(magnitude, codes, sign, 0x78);
+        _mm512_store_si512(to + 2 * c, _mm512_unpacklo_epi8(low, high));
+        _mm512_store_si512(to + 2 * c + tile_row_bytes, _mm512_unpackhi_epi8(low, high));
+      }
+    }
   }
 
  private:
@@ -285,85 +287,83 @@ class Widener<Format::fp8_e4m3> {
   }
 
   const Matrix& m_;
-  std::size_t begin_ = 0;
+  const std::byte* values_ = nullptr;
+  std::size_t rows_ = 0;
+  std::size_t scale_row_ = 0;  // of scales, that the block begins in
+  std::size_t second_ = 0;     // row of the block from which on the next one's apply
+  std::size_t begin_ = 0;      // of the panel
   std::size_t end_ = 0;
-  std::size_t first_ = 0;  // row of scales that the block begins in
-  bool made_[2] = {};      // whether the tables of this one and of the next are
-  const std::byte* values_[streams] = {};
-  const Tables* tables_of_[streams] = {};
-  Tables tables_[2][block_cols / chunk_cols];
+  Tables tables_[2][panel_cols / chunk_cols];
 };
 
-// A row in groups, and the scales of its columns, one for each step: what integer formats and mxfp4 share.
-class ScaledRow {
+// Rows in groups, and the scales of a block, one for each step: what integer formats and mxfp4 share.
+class ScaledRows {
  public:
   static bool suits(const Matrix& m) {
     return m.cols % chunk_cols == 0 && m.scales && m.block_rows == 1 && !m.zeros && !m.group_index &&
            m.block_cols % tile_cols == 0;
   }
-  explicit ScaledRow(const Matrix& m) : m_(m) {}
-  void block(std::size_t, std::size_t begin, std::size_t end) {
-    begin_ = begin;
-    vectors_ = 0;
-    for (std::size_t c = begin; c < end; c += 16 * tile_cols) {
-      Vector& v = vector_[vectors_++];
-      v.group = c / m_.block_cols;
+  ScaledRows(const Matrix& m, float* scales) : m_(m), scales_(scales) {}
+  void block(const Block& block) {
+    values_ = m_.values + block.row * m_.row_bytes;
+    block_ = block;
+    const std::size_t bytes = scale_bytes(m_.scale_format);
+    for (std::size_t c = block.begin, step = 0; c < block.end; c += 16 * tile_cols, step += 16) {
+      const std::size_t group = c / m_.block_cols;
       alignas(64) std::int32_t of_step[16] = {};
-      for (std::size_t i = 0; i < 16 && c + i * tile_cols < end; ++i) {
-        of_step[i] = static_cast<std::int32_t>((c + i * tile_cols) / m_.block_cols - v.group);
-        v.count = static_cast<std::size_t>(of_step[i]) + 1;
+      std::size_t count = 0;
+      for (std::size_t i = 0; i < 16 && c + i * tile_cols < block.end; ++i) {
+        count = (c + i * tile_cols) / m_.block_cols - group + 1;
+        of_step[i] = static_cast<std::int32_t>(count - 1);
       }
-      v.of_step = _mm512_load_si512(of_step);
+      const __m512i spread = _mm512_load_si512(of_step);
+      const std::byte* stored = m_.scales + (block.row * m_.scale_cols + group) * bytes;
+      for (std::size_t r = 0; r < block.rows; ++r, stored += m_.scale_cols * bytes)
+        _mm512_store_ps(scales_ + r * block_steps + step,
+                        _mm512_permutexvar_ps(spread, load_scales(m_.scale_format, stored, count)));
     }
   }
-  void row(std::size_t stream, std::size_t row) {
-    values_[stream] = m_.values + row * m_.row_bytes;
-    const std::byte* scales = m_.scales + row * m_.scale_cols * scale_bytes(m_.scale_format);
-    for (std::size_t i = 0; i < vectors_; ++i) {
-      const Vector& v = vector_[i];
-      const __m512 stored =
-          load_scales(m_.scale_format, scales + v.group * scale_bytes(m_.scale_format), v.count);
-      _mm512_store_ps(scales_[stream] + 16 * i, _mm512_permutexvar_ps(v.of_step, stored));
-    }
-  }
+  void panel(std::size_t c) { begin_ = c; }
 
  protected:
-  const std::byte* values(std::size_t stream) const { return values_[stream]; }
-  // From column c on.
-  const float* scales_at(std::size_t stream, std::size_t c) const {
-    return scales_[stream] + (c - begin_) / tile_cols;
+  // chunk(values, scales, to) widens chunk_cols columns, whose steps have these scales.
+  template <std::size_t value_bits, class Chunk>
+  [[gnu::always_inline]] void rows(std::size_t r, std::size_t n, std::byte* to, const Chunk& chunk) const {
+    const std::byte* values = values_ + r * m_.row_bytes + begin_ * value_bits / 8;
+    const float* scales = scales_ + r * block_steps + (begin_ - block_.begin) / tile_cols;
+    const bool whole = begin_ + chunk_cols < block_.end;
+    for (; n > 0; --n, values += m_.row_bytes, scales += block_steps, to += panel_row_bytes) {
+      chunk(values, scales, to);
+      if (whole) chunk(values + chunk_cols * value_bits / 8, scales + 2, to + 2 * tile_row_bytes);
+    }
   }
 
  private:
-  struct Vector {  // the groups of 16 steps
-    std::size_t group;
-    std::size_t count;
-    __m512i of_step;
-  };
   const Matrix& m_;
-  const std::byte* values_[streams] = {};
-  std::size_t begin_ = 0;
-  std::size_t vectors_ = 0;
-  Vector vector_[block_steps / 16];
-  alignas(64) float scales_[streams][block_steps];
+  float* scales_;  // [panel_rows, block_steps]
+  Block block_ = {};
+  const std::byte* values_ = nullptr;
+  std::size_t begin_ = 0;  // of the panel
 };
-static_assert(block_steps % 16 == 0);
 
 template <>
-class Widener<Format::int8> : public ScaledRow {
+class Widener<Format::int8> : public ScaledRows {
  public:
-  using ScaledRow::ScaledRow;
-  void chunk(std::size_t stream, std::size_t c, std::byte* tiles) const {
-    for (std::size_t step = 0; step < 2; ++step) {
-      const __m512 scale = _mm512_set1_ps(scales_at(stream, c)[step]);
-      const __m512 offset = _mm512_mul_ps(scale, _mm512_set1_ps(-128));
-      const auto widen = [&](const std::byte* at) {
-        const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
-        return _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(codes)), scale, offset);
-      };
-      const std::byte* from = values(stream) + c + step * tile_cols;
-      _mm512_store_si512(tiles + step * step_bytes, to_bf16(widen(from), widen(from + 16)));
-    }
+  using ScaledRows::ScaledRows;
+  [[gnu::noinline]] void rows(std::size_t r, std::size_t n, std::byte* to) const {
+    const __m512 minus_offset = _mm512_set1_ps(-128);
+    ScaledRows::rows<8>(r, n, to, [&](const std::byte* values, const float* scales, std::byte* chunk) {
+      for (std::size_t step = 0; step < 2; ++step) {
+        const __m512 scale = _mm512_set1_ps(scales[step]);
+        const __m512 offset = _mm512_mul_ps(scale, minus_offset);
+        const auto widen = [&](const std::byte* at) {
+          const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+          return _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(codes)), scale, offset);
+        };
+        const std::byte* from = values + step * tile_cols;
+        _mm512_store_si512(chunk + step * tile_row_bytes, to_bf16(widen(from), widen(from + 16)));
+      }
+    });
   }
 };
 
@@ -378,22 +378,22 @@ __m512 nibble_values() {
 // The 16 weights of a group are a table that codes are looked up in, two groups to a register. A weight of
 // mxfp4 is exact in bf16 unless it is among the denormals, which tiles take for zeros.
 template <Format format>
-class NibbleWidener : public ScaledRow {
+class NibbleWidener : public ScaledRows {
  public:
-  using ScaledRow::ScaledRow;
-  void chunk(std::size_t stream, std::size_t c, std::byte* tiles) const {
+  using ScaledRows::ScaledRows;
+  [[gnu::noinline]] void rows(std::size_t r, std::size_t n, std::byte* to) const {
     const __m512 codes = nibble_values<format>();
     const __m512i low_bits = _mm512_set1_epi16(15);
     const __m512i second_group = _mm512_set1_epi16(16);
-    const float* scale = scales_at(stream, c);
-    const std::byte* values = this->values(stream) + c / 2;
-    const __m512i weights = to_bf16(_mm512_mul_ps(codes, _mm512_set1_ps(scale[0])),
-                                    _mm512_mul_ps(codes, _mm512_set1_ps(scale[1])));
-    const __m512i first = _mm512_and_si512(nibbles(values), low_bits);
-    // (nibbles & low_bits) | second_group
-    const __m512i second = _mm512_ternarylogic_epi64(nibbles(values + 16), low_bits, second_group, 0xea);
-    _mm512_store_si512(tiles, _mm512_permutexvar_epi16(first, weights));
-    _mm512_store_si512(tiles + step_bytes, _mm512_permutexvar_epi16(second, weights));
+    ScaledRows::rows<4>(r, n, to, [&](const std::byte* values, const float* scales, std::byte* chunk) {
+      const __m512i weights = to_bf16(_mm512_mul_ps(codes, _mm512_set1_ps(scales[0])),
+                                      _mm512_mul_ps(codes, _mm512_set1_ps(scales[1])));
+      const __m512i first = _mm512_and_si512(nibbles(values), low_bits);
+      // (nibbles & low_bits) | second_group
+      const __m512i second = _mm512_ternarylogic_epi64(nibbles(values + 16), low_bits, second_group, 0xea);
+      _mm512_store_si512(chunk, _mm512_permutexvar_epi16(first, weights));
+      _mm512_store_si512(chunk + tile_row_bytes, _mm512_permutexvar_epi16(second, weights));
+    });
   }
 
  private:
@@ -419,16 +419,122 @@ class Widener<Format::mxfp4> : public NibbleWidener<Format::mxfp4> {
 
 // ---- A matrix.
 
+// The blocks of rows [row_begin, row_end) in the order of work: along the columns of 32 rows, then of the
+// next.
+struct Blocks {
+  const Matrix& m;
+  std::size_t row_begin;
+  std::size_t row_end;
+  std::size_t across() const { return quotient_up(m.cols, block_cols); }
+  std::size_t count() const { return quotient_up(row_end - row_begin, panel_rows) * across(); }
+  Block operator[](std::size_t i) const {
+    const std::size_t row = row_begin + i / across() * panel_rows;
+    const std::size_t begin = i % across() * block_cols;
+    return {row, smaller(panel_rows, row_end - row), begin, smaller(begin + block_cols, m.cols)};
+  }
+};
+
+constexpr std::size_t panels_of(const Block& block) {
+  return quotient_up(block.end - block.begin, panel_cols);
+}
+constexpr std::size_t steps_of(const Block& block, std::size_t panel) {
+  const std::size_t begin = block.begin + panel * panel_cols;
+  return quotient_up(smaller(panel_cols, block.end - begin), tile_cols);
+}
+
+// Where panels lie: those of a block, and one that is being widened.
+struct Ring {
+  std::byte* memory;
+  std::size_t first = 0;  // place of the block's first panel
+  std::byte* operator[](std::size_t panel) const {
+    return memory + (first + panel) % kept_panels * panel_bytes;
+  }
+};
+
+// Widens the panels of block after block, a few rows at each call.
+template <class W>
+class PanelWidener {
+ public:
+  PanelWidener(const Matrix& m, float* scales) : widener_(m, scales) {}
+
+  // Begins with a panel of a block, at `to`.
+  void begin(const Block& block, std::size_t panel, std::byte* to) {
+    if (panel == 0) widener_.block(block);
+    widener_.panel(block.begin + panel * panel_cols);
+    rows_ = block.rows;
+    row_ = 0;
+    to_ = to;
+  }
+  // Eight calls widen a panel.
+  void operator()() { some(panel_rows / 8); }
+  void finish() { some(panel_rows); }
+
+ private:
+  [[gnu::always_inline]] void some(std::size_t most) {
+    const std::size_t n = smaller(most, rows_ - row_);
+    if (n == 0) return;
+    widener_.rows(row_, n, to_);
+    row_ += n;
+    to_ += n * panel_row_bytes;
+  }
+
+  W widener_;
+  std::size_t rows_ = 0;
+  std::size_t row_ = 0;
+  std::byte* to_ = nullptr;
+};
+
+// Asks for the stored values of a block, some lines at each call, along the rows: panels go down the rows,
+// which no processor foresees.
+class BlockPrefetch {
+ public:
+  BlockPrefetch() = default;
+  BlockPrefetch(const Matrix& m, const Block& block, std::size_t calls)
+      : row_bytes_(m.row_bytes), rows_left_(block.rows) {
+    const std::size_t bits = value_bits(m.format);
+    at_ = m.values + block.row * m.row_bytes + block.begin * bits / 8;
+    width_ = (block.end - block.begin) * bits / 8;
+    end_ = at_ + width_;
+    lines_ = quotient_up(quotient_up(width_, 64) * block.rows, calls);
+    if (!m.scales || m.block_rows > 1) return;
+    const std::size_t bytes = value_bits(m.scale_format) / 8;
+    const std::byte* scales = m.scales + (block.row * m.scale_cols + block.begin / m.block_cols) * bytes;
+    for (std::size_t r = 0; r < block.rows; ++r, scales += m.scale_cols * bytes)
+      for (std::size_t i = 0; i < quotient_up(block.end - block.begin, m.block_cols) * bytes; i += 64)
+        __builtin_prefetch(scales + i, 0, 2);
+  }
+  [[gnu::noinline]] void operator()() {
+    for (std::size_t i = 0; i < lines_ && rows_left_ > 0; ++i) {
+      __builtin_prefetch(at_, 0, 2);
+      at_ += 64;
+      if (at_ < end_) continue;
+      --rows_left_;
+      at_ = end_ - width_ + row_bytes_;
+      end_ += row_bytes_;
+    }
+  }
+
+ private:
+  const std::byte* at_ = nullptr;
+  const std::byte* end_ = nullptr;
+  std::size_t row_bytes_ = 0;
+  std::size_t width_ = 0;
+  std::size_t rows_left_ = 0;
+  std::size_t lines_ = 0;
+};
+
 // The parts of scratch.
 struct Scratch {
-  std::byte* sums;     // [block_rows / 16][block_slots] tiles
-  std::byte* blocks;   // two blocks of widened weights
-  std::byte* widened;  // where rows are widened whole: 32 of them, and one of float32
+  std::byte* sums;  // [2][block_slots] tiles: 16 rows' of all slots, then the other rows'
+  std::byte* ring;  // of kept_panels
+  float* scales;    // [panel_rows, block_steps]
+  float* row;       // of float32
   explicit Scratch(float* scratch) {
     const auto past = reinterpret_cast<std::uintptr_t>(scratch) % tile_row_bytes;
     sums = reinterpret_cast<std::byte*>(scratch) + (past ? tile_row_bytes - past : 0);
-    blocks = sums + block_rows / tile_rows * block_slots * tile_bytes;
-    widened = blocks + 2 * block_bytes;
+    ring = sums + sums_bytes;
+    scales = reinterpret_cast<float*>(ring + kept_panels * panel_bytes);
+    row = scales + scales_floats;
   }
 };
 
@@ -444,201 +550,126 @@ void write_block(const MatmulArgs& a, const std::byte* sums, std::size_t row, st
   }
 }
 
-// Any matrix: 32 rows are widened whole, through float32, then multiplied.
-void multiply_any(const MatmulArgs& a) {
-  const Matrix& m = *a.matrix;
-  const Scratch scratch(a.scratch);
-  const std::size_t steps = quotient_up(m.cols, tile_cols);
-  float* row_floats = reinterpret_cast<float*>(scratch.widened + 2 * steps * tile_bytes);
-  const auto idle = [] {};
-  configure_tiles();
-  for (std::size_t row = a.row_begin; row < a.row_end; row += 2 * tile_rows) {
-    const std::size_t rows = smaller(2 * tile_rows, a.row_end - row);
-    for (std::size_t r = 0; r < rows; ++r) {
-      avx512_dot_kernels().widen_row[static_cast<std::size_t>(m.format)](m, row + r, row_floats);
-      std::byte* tiles = scratch.widened + r * tile_row_bytes;
-      for (std::size_t c = 0; c < m.cols; c += tile_cols, tiles += step_bytes) {
-        _mm512_store_si512(tiles, load_bf16(row_floats + c, smaller(tile_cols, m.cols - c)));
-      }
+// The sums of S slots over a block's panels. before(panel) comes before each of them, and meanwhile() at
+// least eight times beside a whole one.
+template <int S, bool just_widened, class Before, class Work>
+void multiply_panels(const Block& block, const Ring& ring, const std::byte* packed, std::size_t slot,
+                     std::byte* sums, const Before& before, Work& meanwhile) {
+  const auto each_sum = [&](const auto& f) __attribute__((always_inline)) {
+    std::byte* const others = sums + block_slots * tile_bytes;
+    f.template operator()<0>(sums);
+    f.template operator()<2>(others);
+    if constexpr (S == 2) {
+      f.template operator()<1>(sums + tile_bytes);
+      f.template operator()<3>(others + tile_bytes);
     }
-    for (std::size_t t = 0; t < a.tokens; t += block_slots * tile_rows) {
-      const std::size_t tokens = smaller(block_slots * tile_rows, a.tokens - t);
-      const TileProduct product = {.a = scratch.widened,
-                                   .b = a.packed + t / tile_rows * slot_bytes(m.cols),
-                                   .b_next = slot_bytes(m.cols),
-                                   .c = scratch.sums,
-                                   .c_next = block_slots * tile_bytes,
-                                   .steps = steps,
-                                   .first = true};
-      multiply_slots(product, quotient_up(tokens, tile_rows), idle);
-      write_block(a, scratch.sums, row, rows, t, tokens);
-    }
+  };
+  if (block.begin == 0) {
+    each_sum([]<int tile>(const std::byte*) { zero_tile<tile>(); });
+  } else {
+    each_sum([]<int tile>(const std::byte* c) { load_tile<tile>(c); });
   }
-  release_tiles();
+  for (std::size_t i = 0; i < panels_of(block); ++i, packed += panel_steps * tile_bytes) {
+    before(i);
+    multiply_panel<S, just_widened>(ring[i], packed, slot, steps_of(block, i), meanwhile);
+  }
+  each_sum([]<int tile>(std::byte* c) { store_tile<tile>(c); });
 }
 
-// A block of a matrix: rows from `row` on and columns [begin, end).
-struct Block {
-  std::size_t row;
-  std::size_t rows;
-  std::size_t begin;
-  std::size_t end;
-  std::size_t steps() const { return quotient_up(end - begin, tile_cols); }
-};
-
-// The blocks of rows [row_begin, row_end) in the order of work: along the columns first.
-Block block_at(const MatmulArgs& a, std::size_t i) {
-  const std::size_t across = quotient_up(a.matrix->cols, block_cols);
-  const std::size_t row = a.row_begin + i / across * block_rows;
-  const std::size_t begin = i % across * block_cols;
-  return {row, row < a.row_end ? smaller(block_rows, a.row_end - row) : 0, begin,
-          smaller(begin + block_cols, a.matrix->cols)};
-}
-
-// Widens a block, a few chunks at each call, while the block before it is multiplied.
-template <Format format>
-class BlockWidener {
- public:
-  explicit BlockWidener(const MatmulArgs& a) : a_(a), widener_(*a.matrix) {}
-
-  // Begins with block i, to be spread over `calls` calls.
-  void begin(std::size_t i, std::byte* tiles, std::size_t calls) {
-    block_ = block_at(a_, i);
-    tiles_ = tiles;
-    row_ = 0;
-    stream_ = 0;
-    due_ = 0;
-    calls_ = calls;
-    share_ = quotient_up(block_.rows, streams);
-    chunks_ = streams * share_ * quotient_up(block_.end - block_.begin, chunk_cols);
-    if (share_ == 0) return;
-    widener_.block(block_.row, block_.begin, block_.end);
-    begin_rows();
-  }
-  void operator()() {
-    for (due_ += chunks_; due_ >= calls_; due_ -= calls_) next();
-  }
-  void finish() {
-    while (row_ < share_) next();
-  }
-
- private:
-  void begin_rows() {
-    col_ = block_.begin;
-    for (std::size_t s = 0; s < streams; ++s) {
-      const std::size_t row = s * share_ + row_;
-      if (row < block_.rows) widener_.row(s, block_.row + row);
+// The sums of a block: two slots at a time, a last one alone. before() and beside_first() come with the
+// first.
+template <class Before, class First, class Later>
+void multiply_block(const Block& block, std::size_t cols, const Ring& ring, const std::byte* packed,
+                    std::size_t slots, std::byte* sums, const Before& before, First& beside_first,
+                    Later& beside_others) {
+  const std::size_t slot = slot_bytes(cols);
+  packed += block.begin / tile_cols * tile_bytes;
+  if (slots == 1) return multiply_panels<1, true>(block, ring, packed, slot, sums, before, beside_first);
+  multiply_panels<2, true>(block, ring, packed, slot, sums, before, beside_first);
+  const auto nothing = [](std::size_t) {};
+  for (std::size_t s = 2; s < slots; s += 2) {
+    packed += 2 * slot;
+    sums += 2 * tile_bytes;
+    if (slots - s == 1) {
+      multiply_panels<1, false>(block, ring, packed, slot, sums, nothing, beside_others);
+    } else {
+      multiply_panels<2, false>(block, ring, packed, slot, sums, nothing, beside_others);
     }
   }
-  void next() {
-    if (row_ == share_) return;
-    const std::size_t row = stream_ * share_ + row_;
-    std::byte* step = tiles_ + (col_ - block_.begin) / tile_cols * step_bytes;
-    if (row < block_.rows) widener_.chunk(stream_, col_, step + row * tile_row_bytes);
-    if (++stream_ < streams) return;
-    stream_ = 0;
-    col_ += chunk_cols;
-    if (col_ < block_.end) return;
-    ++row_;
-    if (row_ < share_) begin_rows();
-  }
-
-  const MatmulArgs& a_;
-  Widener<format> widener_;
-  Block block_ = {};
-  std::byte* tiles_ = nullptr;
-  std::size_t share_ = 0;   // rows of a stream
-  std::size_t stream_ = 0;  // that comes next,
-  std::size_t row_ = 0;     // its row
-  std::size_t col_ = 0;     // and the column
-  std::size_t due_ = 0;
-  std::size_t calls_ = 1;
-  std::size_t chunks_ = 0;
-};
-
-// Asks for 32 rows of bf16, a part after each product of those before. It goes along the rows: a
-// step of all 32 would touch as many pages, beside those of the products more than the TLB holds.
-class RowPrefetch {
- public:
-  // For products with `slots` slots: as many calls as make twice the slots for each step.
-  RowPrefetch(const Matrix& m, std::size_t row, std::size_t row_end, std::size_t slots)
-      : at_(m.values + row * m.row_bytes),
-        end_(row < row_end ? at_ + block_rows * m.row_bytes : at_),
-        lines_(quotient_up(block_rows, 2 * slots)) {}
-  void operator()() {
-    for (std::size_t i = 0; i < lines_ && at_ < end_; ++i, at_ += 64) __builtin_prefetch(at_, 0, 2);
-  }
-
- private:
-  const std::byte* at_;
-  const std::byte* end_;
-  std::size_t lines_;
-};
-
-// bf16 rows are tiles as they lie: to copy them was measured to be slower for 48 tokens and no faster for
-// 192. The sums stay in registers for the whole of k, and come out as those of the blocks do.
-bool is_direct(const MatmulArgs& a) {
-  const Matrix& m = *a.matrix;
-  return m.format == Format::bf16 && m.cols % tile_cols == 0 && (a.row_end - a.row_begin) % block_rows == 0;
 }
 
-void multiply_direct(const MatmulArgs& a) {
-  const Matrix& m = *a.matrix;
-  const Scratch scratch(a.scratch);
-  configure_tiles();
-  for (std::size_t t = 0; t < a.tokens; t += block_slots * tile_rows) {
-    const std::size_t tokens = smaller(block_slots * tile_rows, a.tokens - t);
-    const std::size_t slots = quotient_up(tokens, tile_rows);
-    for (std::size_t row = a.row_begin; row < a.row_end; row += block_rows) {
-      RowPrefetch next(m, row + block_rows, a.row_end, slots);
-      const TileProduct product = {.a = m.values + row * m.row_bytes,
-                                   .a_stride = m.row_bytes,
-                                   .a_other = tile_rows * m.row_bytes,
-                                   .a_step = tile_row_bytes,
-                                   .b = a.packed + t / tile_rows * slot_bytes(m.cols),
-                                   .b_next = slot_bytes(m.cols),
-                                   .c = scratch.sums,
-                                   .c_next = block_slots * tile_bytes,
-                                   .steps = m.cols / tile_cols,
-                                   .first = true};
-      multiply_slots(product, slots, next);
-      write_block(a, scratch.sums, row, block_rows, t, tokens);
-    }
-  }
-  release_tiles();
+// Blocks of tokens whose sums are kept together: use(token, tokens, packed).
+template <class Use>
+void for_tokens(const MatmulArgs& a, const Use& use) {
+  constexpr std::size_t block = block_slots * tile_rows;
+  for (std::size_t t = 0; t < a.tokens; t += block)
+    use(t, smaller(block, a.tokens - t), a.packed + t / tile_rows * slot_bytes(a.matrix->cols));
 }
 
 template <Format format>
 void multiply(const MatmulArgs& a) {
   const Matrix& m = *a.matrix;
-  if (a.row_begin == a.row_end || a.tokens == 0) return;
-  if (is_direct(a)) return multiply_direct(a);
   const Scratch scratch(a.scratch);
-  const std::size_t blocks =
-      quotient_up(a.row_end - a.row_begin, block_rows) * quotient_up(m.cols, block_cols);
-  BlockWidener<format> widener(a);
+  const Blocks blocks = {m, a.row_begin, a.row_end};
+  const std::size_t count = blocks.count();
+  if (count == 0) return;
+  PanelWidener<Widener<format>> widener(m, scratch.scales);
   configure_tiles();
-  for (std::size_t t = 0; t < a.tokens; t += block_slots * tile_rows) {
-    const std::size_t tokens = smaller(block_slots * tile_rows, a.tokens - t);
+  for_tokens(a, [&](std::size_t token, std::size_t tokens, const std::byte* packed) {
     const std::size_t slots = quotient_up(tokens, tile_rows);
-    widener.begin(0, scratch.blocks, 1);
+    Ring ring{scratch.ring};
+    widener.begin(blocks[0], 0, ring[0]);
     widener.finish();
-    for (std::size_t i = 0; i < blocks; ++i) {
-      const Block block = block_at(a, i);
-      widener.begin(i + 1, scratch.blocks + (i + 1) % 2 * block_bytes, 2 * slots * block.steps());
-      const TileProduct product = {
-          .a = scratch.blocks + i % 2 * block_bytes,
-          .b = a.packed + t / tile_rows * slot_bytes(m.cols) + block.begin / tile_cols * tile_bytes,
-          .b_next = slot_bytes(m.cols),
-          .c = scratch.sums,
-          .c_next = block_slots * tile_bytes,
-          .steps = block.steps(),
-          .first = block.begin == 0};
-      multiply_slots(product, slots, widener);
+    for (std::size_t i = 0; i < count; ++i) {
+      const Block block = blocks[i];
+      const std::size_t panels = panels_of(block);
+      BlockPrefetch prefetch;
+      if (i + 1 < count) prefetch = {m, blocks[i + 1], 8 * panels * quotient_up(slots, 2)};
+      const auto next_panel = [&](std::size_t panel) {
+        widener.finish();
+        if (panel + 1 < panels) {
+          widener.begin(block, panel + 1, ring[panel + 1]);
+        } else if (i + 1 < count) {
+          widener.begin(blocks[i + 1], 0, ring[panels]);
+        }
+      };
+      auto both = [&]() __attribute__((always_inline)) {
+        widener();
+        prefetch();
+      };
+      multiply_block(block, m.cols, ring, packed, slots, scratch.sums, next_panel, both, prefetch);
       widener.finish();
-      if (block.end == m.cols) write_block(a, scratch.sums, block.row, block.rows, t, tokens);
+      ring.first += panels;
+      if (block.end == m.cols) write_block(a, scratch.sums, block.row, block.rows, token, tokens);
     }
-  }
+  });
+  release_tiles();
+}
+
+// Any matrix: rows are widened whole, through float32.
+void multiply_any(const MatmulArgs& a) {
+  const Matrix& m = *a.matrix;
+  const Scratch scratch(a.scratch);
+  const Blocks blocks = {m, a.row_begin, a.row_end};
+  const Ring ring{scratch.ring};
+  const auto idle = [](auto...) {};
+  configure_tiles();
+  for_tokens(a, [&](std::size_t token, std::size_t tokens, const std::byte* packed) {
+    for (std::size_t i = 0; i < blocks.count(); ++i) {
+      const Block block = blocks[i];
+      for (std::size_t r = 0; r < block.rows; ++r) {
+        avx512_dot_kernels().widen_row[static_cast<std::size_t>(m.format)](m, block.row + r, scratch.row);
+        for (std::size_t c = block.begin; c < block.end; c += tile_cols) {
+          const std::size_t at = c - block.begin;
+          _mm512_store_si512(ring[at / panel_cols] + r * panel_row_bytes + at % panel_cols * 2,
+                             load_bf16(scratch.row + c, smaller(tile_cols, m.cols - c)));
+        }
+      }
+      multiply_block(block, m.cols, ring, packed, quotient_up(tokens, tile_rows), scratch.sums, idle, idle,
+                     idle);
+      if (block.end == m.cols) write_block(a, scratch.sums, block.row, block.rows, token, tokens);
+    }
+  });
   release_tiles();
 }
 

@@ -38,16 +38,16 @@ inline constexpr std::size_t scratch_tokens = 6;
 // The lane sums of scratch_rows rows and scratch_tokens tokens.
 inline constexpr std::size_t scratch_sums = scratch_rows * scratch_tokens * scratch_align;
 
-// Floats of amx's two blocks of widened weights and of its sums, all in whole cache lines.
-inline constexpr std::size_t amx_block_floats = 73728;
+// Floats of amx's panels of widened weights, their scales and the sums, all in whole cache lines.
+inline constexpr std::size_t amx_block_floats = 45056;
 
 constexpr std::size_t padded(std::size_t width) {
   return (width + scratch_align - 1) / scratch_align * scratch_align;
 }
 
-// Floats for 32 rows of bf16 and one of float32, all padded to the 32 columns of a tile, and amx's blocks.
+// Floats for amx's panels and sums and a row of float32.
 constexpr std::size_t amx_scratch(std::size_t cols) {
-  return scratch_align + amx_block_floats + 17 * ((cols + 31) / 32 * 32);
+  return scratch_align + amx_block_floats + padded(cols);
 }
 
 // Rows of float32 that begin at multiples of pack_align.
