@@ -321,10 +321,10 @@ void warm_up(const BenchOptions& o, const Subject& subject, ThreadPool& pool, Sp
 }
 
 // Passes of prompts are as long as `baleen run` makes them.
-std::size_t prompt_chunk(const Model& model, std::size_t threads, const LimitedMemory& memory) {
+std::size_t prompt_chunk(const Model& model, const LimitedMemory& memory) {
   const std::uint64_t bound = std::min(memory.plan.budget, available_memory());
   const bool all_there = !memory.experts || memory.plan.every_expert_fits();
-  return prompt_chunks(model.config(), threads, bound, all_there).alone;
+  return prompt_chunks(model.config(), bound, all_there).alone;
 }
 
 void measure(const BenchOptions& o, const Subject& subject, const LimitedMemory& memory,
@@ -335,7 +335,7 @@ void measure(const BenchOptions& o, const Subject& subject, const LimitedMemory&
                     .kv_format = o.kv_format,
                     .seed = o.seed,
                     .repetitions = o.repetitions,
-                    .chunk = prompt_chunk(subject.model, pool.size(), memory),
+                    .chunk = prompt_chunk(subject.model, memory),
                     .layer_counts = subject.layer_counts,
                     .cancel = SignalFlag::cancel(),
                     .experts = memory.experts.get()},
@@ -436,10 +436,9 @@ int run_speed(const BenchOptions& o, const std::string& command_line) {
   std::optional<std::uint64_t> budget;
   if (subject) {
     const std::uint64_t beside = bandwidth_buffer_bytes(cache, available_memory());
-    budget = weight_budget(o, subject->model, subject->name,
-                           {.kv_bytes = kv_cache_bytes(config, o.kv_format, cached) + beside,
-                            .longest_prompt = cached,
-                            .threads = pool.size()});
+    budget = weight_budget(
+        o, subject->model, subject->name,
+        {.kv_bytes = kv_cache_bytes(config, o.kv_format, cached) + beside, .longest_prompt = cached});
   }
 
   int signal = 0;
@@ -517,11 +516,10 @@ struct WeightBudgets {
 };
 
 WeightBudgets quality_budgets(const BenchOptions& o, const fs::path& folder, const Model& model,
-                              const std::optional<Model>& reference, std::size_t window,
-                              std::size_t threads) {
+                              const std::optional<Model>& reference, std::size_t window) {
   std::uint64_t kv_bytes = kv_cache_bytes(model.config(), o.kv_format, window);
   if (reference) kv_bytes += kv_cache_bytes(reference->config(), o.kv_format, window);
-  const PassNeeds needs{.kv_bytes = kv_bytes, .longest_prompt = window, .threads = threads};
+  const PassNeeds needs{.kv_bytes = kv_bytes, .longest_prompt = window};
   const std::uint64_t both = weight_budget(o, model, folder, needs).value_or(0);
   if (!reference) return {.model = both};
   constexpr std::uint64_t unlimited = std::uint64_t{0} - 1;
@@ -556,7 +554,7 @@ int run_quality(const BenchOptions& o) {
 
   ThreadPool pool(o.threads.value_or(default_thread_count()));
   std::optional<WeightBudgets> budgets;
-  if (o.memory) budgets = quality_budgets(o, folder, model, reference, window, pool.size());
+  if (o.memory) budgets = quality_budgets(o, folder, model, reference, window);
   round_head_if_asked(o, model, pool, kernels);
   int signal = 0;
   std::vector<Prediction> predictions;

@@ -148,11 +148,8 @@ std::size_t context_limit(const RunOptions& options, const Config& config) {
 
 void inspect(const RunOptions& options, const Model& model, const fs::path& folder, std::size_t context) {
   const std::uint64_t kv_bytes = saturating_product(context, model.kv_bytes_per_token(options.kv_format));
-  const std::optional<std::uint64_t> budget =
-      weight_budget(options, model, folder,
-                    {.kv_bytes = likely_kv_bytes(kv_bytes),
-                     .longest_prompt = context,
-                     .threads = options.threads.value_or(default_thread_count())});
+  const std::optional<std::uint64_t> budget = weight_budget(
+      options, model, folder, {.kv_bytes = likely_kv_bytes(kv_bytes), .longest_prompt = context});
   std::optional<MemoryPlan> plan;
   if (budget) plan = plan_memory(model, WeightFiles(model.checkpoint(), folder), *budget);
   print_inspection(model, folder, {context, options.kv_format, plan}, options.json, Style(1, options.color));

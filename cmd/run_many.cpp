@@ -167,7 +167,7 @@ int run_many(const RunSetup& setup) {
   // Before there is a file of results that would be empty.
   ThreadPool pool(options.threads.value_or(default_thread_count()));
   const std::optional<std::uint64_t> budget =
-      setup.weight_budget(pool, likely_kv_bytes(setup.kv_bytes(parallel * setup.context)), setup.context);
+      setup.weight_budget(likely_kv_bytes(setup.kv_bytes(parallel * setup.context)), setup.context);
   std::optional<Prompt> prompt;
   if (!options.batch) {
     prompt = make_prompt(options, setup.maker);
@@ -203,7 +203,7 @@ int run_many(const RunSetup& setup) {
   int signal = 0;
   {
     const SignalFlag flag;
-    SchedulerOptions scheduler_options = setup.scheduler_options(pool, memory);
+    SchedulerOptions scheduler_options = setup.scheduler_options(memory);
     scheduler_options.parallel = parallel;
     scheduler_options.kv_bytes = kv_bytes;
     Scheduler scheduler(setup.model, pool, scheduler_options);

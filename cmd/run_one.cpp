@@ -214,7 +214,7 @@ std::optional<SavedPrompt> answer(const Job& job, const Write& write) {
   ThreadPool pool(setup.options.threads.value_or(default_thread_count()));
   check_kv_fits(job);
   const std::optional<std::uint64_t> budget =
-      setup.weight_budget(pool, kv_bytes_needed(job), job.prompt.ids.size());
+      setup.weight_budget(kv_bytes_needed(job), job.prompt.ids.size());
   check_kv_fits(job, setup.held_bytes(budget));
   warn_of_memory(setup, tokens_needed(job), budget);
   if (setup.options.verbose) {
@@ -224,7 +224,7 @@ std::optional<SavedPrompt> answer(const Job& job, const Write& write) {
   }
   std::optional<SavedPrompt> saved = open_saved_prompt(job);
   const std::optional<LimitedMemory> memory = setup.load_weights(pool, budget);
-  Scheduler scheduler(setup.model, pool, setup.scheduler_options(pool, memory));
+  Scheduler scheduler(setup.model, pool, setup.scheduler_options(memory));
   const Turn turn = generate_and_print(job, scheduler, saved ? &*saved : nullptr, write);
   setup.describe_experts(memory, turn.times.tokens(), turn.times.seconds());
   setup.finish_routes();
@@ -266,11 +266,11 @@ int run_chat(const RunSetup& setup) {
   const RunOptions& options = setup.options;
   ThreadPool pool(options.threads.value_or(default_thread_count()));
   const std::optional<std::uint64_t> budget =
-      setup.weight_budget(pool, likely_kv_bytes(setup.kv_bytes(setup.context)), setup.context);
+      setup.weight_budget(likely_kv_bytes(setup.kv_bytes(setup.context)), setup.context);
   warn_of_memory(setup, setup.context, budget);
   if (options.verbose) setup.describe(pool, describe_cache(setup, setup.context) + " at most", "");
   const std::optional<LimitedMemory> memory = setup.load_weights(pool, budget);
-  SchedulerOptions scheduler_options = setup.scheduler_options(pool, memory);
+  SchedulerOptions scheduler_options = setup.scheduler_options(memory);
   scheduler_options.kept = 1;
   Scheduler scheduler(setup.model, pool, scheduler_options);
   GenerateTimes all;

@@ -61,11 +61,10 @@ void RunSetup::warn_of_weights(const MemoryState& memory, std::optional<std::uin
   }
 }
 
-std::optional<std::uint64_t> RunSetup::weight_budget(const ThreadPool& pool, std::uint64_t kv_cache_bytes,
+std::optional<std::uint64_t> RunSetup::weight_budget(std::uint64_t kv_cache_bytes,
                                                      std::size_t longest_prompt) const {
-  return cmd::weight_budget(
-      options, model, folder,
-      {.kv_bytes = kv_cache_bytes, .longest_prompt = longest_prompt, .threads = pool.size()});
+  return cmd::weight_budget(options, model, folder,
+                            {.kv_bytes = kv_cache_bytes, .longest_prompt = longest_prompt});
 }
 
 std::uint64_t RunSetup::held_bytes(std::optional<std::uint64_t> budget) const {
@@ -79,16 +78,14 @@ std::optional<LimitedMemory> RunSetup::load_weights(ThreadPool& pool,
   return cmd::load_weights(options, model, folder, *budget, prior, SignalFlag::cancel());
 }
 
-SchedulerOptions RunSetup::scheduler_options(const ThreadPool& pool,
-                                             const std::optional<LimitedMemory>& memory) const {
+SchedulerOptions RunSetup::scheduler_options(const std::optional<LimitedMemory>& memory) const {
   SchedulerOptions scheduler{
       .kv_format = options.kv_format, .kernels = &kernels, .cancel = SignalFlag::cancel()};
   if (!memory || !memory->experts) return scheduler;
   scheduler.experts = memory->experts.get();
   std::uint64_t bound = memory->plan.budget;
   if (const std::optional<MemoryState> state = memory_state()) bound = std::min(bound, state->available);
-  const PromptChunks chunks =
-      prompt_chunks(model.config(), pool.size(), bound, memory->plan.every_expert_fits());
+  const PromptChunks chunks = prompt_chunks(model.config(), bound, memory->plan.every_expert_fits());
   scheduler.chunk = chunks.alone;
   scheduler.mixed_chunk = chunks.mixed;
   return scheduler;

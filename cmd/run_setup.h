@@ -50,15 +50,13 @@ struct RunSetup {
 
   // The bytes for weights beside a KV cache and prompts of so many tokens; none without --memory. Throws
   // Error.
-  std::optional<std::uint64_t> weight_budget(const ThreadPool& pool, std::uint64_t kv_cache_bytes,
-                                             std::size_t longest_prompt) const;
+  std::optional<std::uint64_t> weight_budget(std::uint64_t kv_cache_bytes, std::size_t longest_prompt) const;
   // Of them, those that cannot be given up for anything else: all, if the weights do not fit them.
   std::uint64_t held_bytes(std::optional<std::uint64_t> budget) const;
   // Rounds the head and brings the weights within the budget, as the options ask. Throws Error, Cancelled.
   std::optional<LimitedMemory> load_weights(ThreadPool& pool, std::optional<std::uint64_t> budget) const;
   // For one sequence at a time; `memory` is what load_weights() returned.
-  SchedulerOptions scheduler_options(const ThreadPool& pool,
-                                     const std::optional<LimitedMemory>& memory) const;
+  SchedulerOptions scheduler_options(const std::optional<LimitedMemory>& memory) const;
   // With -v: what the expert cache did for so many tokens.
   void describe_experts(const std::optional<LimitedMemory>& memory, std::uint64_t tokens,
                         double seconds) const;

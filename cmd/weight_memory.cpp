@@ -39,7 +39,7 @@ std::optional<std::uint64_t> weight_budget(const CommonOptions& options, const M
   if (automatic) {
     const std::optional<MemoryState> state = memory_state();
     if (!state) throw Error("--memory auto: this system does not say what memory it has; give a size");
-    budget = automatic_budget(*state, model.config(), needs.threads, needs.kv_bytes, needs.longest_prompt);
+    budget = automatic_budget(*state, model.config(), needs.kv_bytes, needs.longest_prompt);
   }
   if (options.lm_head_int8) return budget;
   try {

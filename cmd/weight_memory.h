@@ -18,7 +18,6 @@ namespace baleen::cmd {
 struct PassNeeds {
   std::uint64_t kv_bytes = 0;
   std::size_t longest_prompt = 0;
-  std::size_t threads = 1;
 };
 
 // What is set aside for a KV cache of so many bytes if nobody knows whether that many tokens will come: at

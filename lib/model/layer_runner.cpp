@@ -110,11 +110,10 @@ void LayerRunner::inner(const Matrix& gate, const Matrix& up, const float* x, st
   pass.kernels.silu_mul(inner, room, tokens * gate.rows);
 }
 
-std::uint64_t LayerRunner::memory(const Config& c, std::size_t threads, std::size_t window,
-                                  std::size_t most_tokens) {
+std::uint64_t LayerRunner::memory(const Config& c, std::size_t window, std::size_t most_tokens) {
   const KvLayout layout(c, kernels::KvFormat::f32);
   const std::uint64_t windows = (most_tokens + window - 1) / window;
-  return pass_memory(c, threads, most_tokens, 0) + windows * window * layout.position_bytes;
+  return pass_memory(c, most_tokens, 0) + windows * window * layout.position_bytes;
 }
 
 }  // namespace baleen

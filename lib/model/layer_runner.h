@@ -26,8 +26,7 @@ class LayerRunner {
   LayerRunner(LayerRunner&&) noexcept;
 
   // Bytes it takes once it has run, about.
-  static std::uint64_t memory(const Config&, std::size_t threads, std::size_t window,
-                              std::size_t most_tokens);
+  static std::uint64_t memory(const Config&, std::size_t window, std::size_t most_tokens);
 
   // residual [ids, hidden_size] = the embeddings.
   void embed(std::span<const TokenId> ids, float* residual);

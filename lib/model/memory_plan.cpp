@@ -123,7 +123,7 @@ std::uint64_t spare_memory(const MemoryState& state, std::uint64_t kv_bytes, std
 
 // The large buffers of a pass; those of attention's blocks have bounds of their own (attention.cpp), and so
 // have logits (forward.cpp).
-std::uint64_t pass_memory(const Config& c, std::size_t threads, std::size_t tokens, std::size_t wanted) {
+std::uint64_t pass_memory(const Config& c, std::size_t tokens, std::size_t wanted) {
   constexpr std::uint64_t attention_blocks = std::uint64_t{4} * (8 << 20) * sizeof(float);
   constexpr std::uint64_t most_logits = std::uint64_t{16} << 20;
   const std::size_t heads = c.num_attention_heads;
@@ -133,11 +133,9 @@ std::uint64_t pass_memory(const Config& c, std::size_t threads, std::size_t toke
           : (2 * heads + 2 * c.num_key_value_heads) * c.head_dim;
   const std::size_t inner_width = std::max<std::size_t>(
       c.intermediate_size, (c.num_experts_per_tok + c.n_shared_experts) * c.moe_intermediate_size);
-  // Normed and packed rows beside; every thread of the down projections has sums of all tokens, and a share
-  // of the hidden columns.
-  const std::uint64_t floats = 4 * c.hidden_size + attention_width + inner_width + c.n_routed_experts +
-                               c.num_experts_per_tok * c.hidden_size +
-                               threads * std::min<std::size_t>(512, c.hidden_size);
+  // Normed and packed rows beside, and the sums of the down projections.
+  const std::uint64_t floats = 5 * c.hidden_size + attention_width + inner_width + c.n_routed_experts +
+                               c.num_experts_per_tok * c.hidden_size;
   const std::uint64_t logits = std::max(std::min(most_logits, saturating_product(wanted, c.vocab_size)),
                                         std::uint64_t{wanted > 0} * c.vocab_size);
   return saturating_sum(saturating_product(tokens, floats * sizeof(float)),

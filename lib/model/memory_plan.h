@@ -57,6 +57,6 @@ void for_each_resident(SomeModel& model, const WeightFiles& files, const Visit& 
 std::uint64_t spare_memory(const MemoryState&, std::uint64_t kv_bytes, std::uint64_t working_bytes);
 
 // Working memory of a forward pass of that many tokens, about; `wanted` of them get logits.
-std::uint64_t pass_memory(const Config&, std::size_t threads, std::size_t tokens, std::size_t wanted);
+std::uint64_t pass_memory(const Config&, std::size_t tokens, std::size_t wanted);
 
 }  // namespace baleen

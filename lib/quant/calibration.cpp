@@ -119,8 +119,7 @@ struct Needs {
   std::uint64_t activations;  // in memory or in a file
 };
 
-Needs needs_of(const Model& model, std::size_t tokens, std::size_t threads,
-               const CalibrationOptions& options) {
+Needs needs_of(const Model& model, std::size_t tokens, const CalibrationOptions& options) {
   const Config& c = model.config();
   const Widths widths = widths_of(c);
   const std::size_t shared = c.n_shared_experts * c.moe_intermediate_size;
@@ -130,7 +129,7 @@ Needs needs_of(const Model& model, std::size_t tokens, std::size_t threads,
   // Inputs, what they are made from, and both packed for products.
   const std::uint64_t inputs = tile * std::uint64_t{2 * (c.hidden_size + inner) + cols};
   const std::size_t chunk = std::min(chunk_of(options), tokens);
-  return {LayerRunner::memory(c, threads, options.window, chunk) + chunk * std::uint64_t{c.hidden_size} * 4,
+  return {LayerRunner::memory(c, options.window, chunk) + chunk * std::uint64_t{c.hidden_size} * 4,
           (hessian + inputs) * sizeof(float) + cols * (sizeof(float) + sizeof(double)),
           std::uint64_t{tokens} * (c.num_experts_per_tok * 2 + 1) * sizeof(std::uint32_t),
           std::uint64_t{tokens} * widths.sum() * sizeof(float)};
@@ -174,7 +173,7 @@ struct Calibration::State {
         chunk(chunk_of(o)),
         runner(m, threads, *o.kernels, o.window,
                std::min(chunk, (ids.size() + o.window - 1) / o.window * o.window)) {
-    const Needs needs = needs_of(m, ids.size(), pool.size(), o);
+    const Needs needs = needs_of(m, ids.size(), o);
     std::size_t lane_count = pool.size();
     bool in_memory = true;
     if (o.memory > 0) {
@@ -340,7 +339,7 @@ struct Calibration::State {
 
 Calibration::Memory Calibration::memory(const Model& model, std::size_t tokens, std::size_t threads,
                                         const CalibrationOptions& options) {
-  const Needs needs = needs_of(model, tokens, threads, options);
+  const Needs needs = needs_of(model, tokens, options);
   return {needs.runner + needs.routes + needs.lane,
           needs.runner + needs.routes + needs.lane * threads + needs.activations};
 }

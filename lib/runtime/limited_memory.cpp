@@ -29,21 +29,20 @@ LimitedMemory limit_memory(Model& model, const std::filesystem::path& dir, std::
   return limited;
 }
 
-PromptChunks prompt_chunks(const Config& config, std::size_t threads, std::uint64_t memory,
-                           bool all_in_memory) {
+PromptChunks prompt_chunks(const Config& config, std::uint64_t memory, bool all_in_memory) {
   PromptChunks chunks;
   if (all_in_memory) return chunks;
   std::size_t tokens = longest_chunk;
-  while (tokens > chunks.mixed && pass_memory(config, threads, tokens, 1) > memory / working_share)
+  while (tokens > chunks.mixed && pass_memory(config, tokens, 1) > memory / working_share)
     tokens -= chunk_step;
   return {.alone = std::max(chunks.alone, tokens), .mixed = std::max(chunks.mixed, tokens)};
 }
 
-std::uint64_t automatic_budget(const MemoryState& state, const Config& config, std::size_t threads,
-                               std::uint64_t kv_bytes, std::size_t longest_prompt) {
-  const PromptChunks chunks = prompt_chunks(config, threads, state.available, false);
+std::uint64_t automatic_budget(const MemoryState& state, const Config& config, std::uint64_t kv_bytes,
+                               std::size_t longest_prompt) {
+  const PromptChunks chunks = prompt_chunks(config, state.available, false);
   const std::size_t tokens = std::min(longest_prompt, chunks.alone);
-  return spare_memory(state, kv_bytes, pass_memory(config, threads, tokens, 1));
+  return spare_memory(state, kv_bytes, pass_memory(config, tokens, 1));
 }
 
 std::pair<std::uint64_t, std::uint64_t> share_budget(const MemoryPlan& first, const MemoryPlan& second,

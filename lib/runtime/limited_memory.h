@@ -49,10 +49,10 @@ struct PromptChunks {
 // pass reads most experts of every layer, so that twice as long a pass takes half the reads: up to 8,192
 // tokens, as far as the working memory of a pass stays below an eighth of `memory`, the bytes of the budget
 // or those that are available, whichever is less.
-PromptChunks prompt_chunks(const Config&, std::size_t threads, std::uint64_t memory, bool all_in_memory);
+PromptChunks prompt_chunks(const Config&, std::uint64_t memory, bool all_in_memory);
 
 // A budget that leaves room for a KV cache and for passes of prompts of up to `longest_prompt` tokens.
-std::uint64_t automatic_budget(const MemoryState&, const Config&, std::size_t threads, std::uint64_t kv_bytes,
+std::uint64_t automatic_budget(const MemoryState&, const Config&, std::uint64_t kv_bytes,
                                std::size_t longest_prompt);
 
 // What two models get of a budget for both: the least that works, and of the rest in proportion to what

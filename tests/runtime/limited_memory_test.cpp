@@ -134,10 +134,10 @@ TEST_CASE("too small a budget is an error, and one that is cancelled leaves the 
 TEST_CASE("prompts go through in longer passes where experts must be read") {
   const Config& config = some_config();
   const auto chunks = [&](std::uint64_t memory, bool all_in_memory = false) {
-    const PromptChunks c = prompt_chunks(config, 2, memory, all_in_memory);
+    const PromptChunks c = prompt_chunks(config, memory, all_in_memory);
     return std::pair(c.alone, c.mixed);
   };
-  const auto memory_of_passes = [&](std::size_t tokens) { return 8 * pass_memory(config, 2, tokens, 1); };
+  const auto memory_of_passes = [&](std::size_t tokens) { return 8 * pass_memory(config, tokens, 1); };
   CHECK(chunks(unlimited) == std::pair<std::size_t, std::size_t>(8192, 8192));
   CHECK(chunks(unlimited, true) == std::pair<std::size_t, std::size_t>(2048, 512));
   CHECK(chunks(0) == std::pair<std::size_t, std::size_t>(2048, 512));
@@ -149,14 +149,14 @@ TEST_CASE("prompts go through in longer passes where experts must be read") {
 TEST_CASE("an automatic budget leaves room for KV cache and passes") {
   const Config& config = some_config();
   const MemoryState state{.total = std::uint64_t{64} << 30, .available = std::uint64_t{48} << 30};
-  const std::uint64_t short_prompt = automatic_budget(state, config, 2, 0, 100);
+  const std::uint64_t short_prompt = automatic_budget(state, config, 0, 100);
   CHECK(short_prompt < state.available);
-  CHECK(automatic_budget(state, config, 2, std::uint64_t{1} << 30, 100) ==
+  CHECK(automatic_budget(state, config, std::uint64_t{1} << 30, 100) ==
         short_prompt - (std::uint64_t{1} << 30));
-  const std::uint64_t long_prompt = automatic_budget(state, config, 2, 0, 8192);
-  CHECK(short_prompt - long_prompt == pass_memory(config, 2, 8192, 1) - pass_memory(config, 2, 100, 1));
-  CHECK(automatic_budget(state, config, 2, 0, 1'000'000) == long_prompt);
-  CHECK(automatic_budget(state, config, 2, state.total, 100) == 0);
+  const std::uint64_t long_prompt = automatic_budget(state, config, 0, 8192);
+  CHECK(short_prompt - long_prompt == pass_memory(config, 8192, 1) - pass_memory(config, 100, 1));
+  CHECK(automatic_budget(state, config, 0, 1'000'000) == long_prompt);
+  CHECK(automatic_budget(state, config, state.total, 100) == 0);
 }
 
 TEST_CASE("two models share a budget") {
