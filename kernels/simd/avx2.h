@@ -175,6 +175,7 @@ struct Avx2 : X86 {
   // values a vector leave no time for it.
   using I = __m256i;
   static constexpr std::size_t stream_sums = 8;
+  static constexpr std::size_t stream_tokens = 4;
   static constexpr bool streams_fp8 = false;
 
   static I codes(const std::byte* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
@@ -182,6 +183,14 @@ struct Avx2 : X86 {
     std::byte padded_codes[32] = {};
     std::memcpy(padded_codes, p, bytes);
     return codes(padded_codes);
+  }
+  static void deal(I v[4]) {
+    const I low01 = _mm256_unpacklo_epi32(v[0], v[1]), high01 = _mm256_unpackhi_epi32(v[0], v[1]);
+    const I low23 = _mm256_unpacklo_epi32(v[2], v[3]), high23 = _mm256_unpackhi_epi32(v[2], v[3]);
+    v[0] = _mm256_unpacklo_epi64(low01, low23);
+    v[1] = _mm256_unpackhi_epi64(low01, low23);
+    v[2] = _mm256_unpacklo_epi64(high01, high23);
+    v[3] = _mm256_unpackhi_epi64(high01, high23);
   }
   static F to_float(I v) { return _mm256_cvtepi32_ps(v); }
 
@@ -243,16 +252,6 @@ struct Avx2 : X86 {
           _mm256_add_epi16(_mm256_maddubs_epi16(w[0], codes(x)), _mm256_maddubs_epi16(w[1], codes(x + 32)));
       return _mm256_add_epi32(begin, _mm256_madd_epi16(sum, _mm256_set1_epi16(1)));
     }
-  }
-
-  // int8: one group; int4 and mxfp4: two of 4 lanes.
-  template <Format format>
-  static F spread(const float* factors) {
-    if constexpr (format == Format::int8) return _mm256_broadcast_ss(factors);
-    double two;
-    std::memcpy(&two, factors, sizeof two);
-    const I lanes_of = _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1);
-    return _mm256_permutevar_ps(_mm256_castpd_ps(_mm256_set1_pd(two)), lanes_of);
   }
 };
 

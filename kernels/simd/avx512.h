@@ -163,11 +163,20 @@ struct Avx512 : X86 {
   // What simd/stream.h needs.
   using I = __m512i;
   static constexpr std::size_t stream_sums = 16;
+  static constexpr std::size_t stream_tokens = 8;
   static constexpr bool streams_fp8 = true;
 
   static I codes(const std::byte* p) { return _mm512_loadu_si512(p); }
   static I codes(const std::byte* p, std::size_t bytes) {  // 1 to 64 of them
     return _mm512_maskz_loadu_epi8(~std::uint64_t{0} >> (64 - bytes), p);
+  }
+  static void deal(I v[4]) {
+    const I low01 = _mm512_unpacklo_epi32(v[0], v[1]), high01 = _mm512_unpackhi_epi32(v[0], v[1]);
+    const I low23 = _mm512_unpacklo_epi32(v[2], v[3]), high23 = _mm512_unpackhi_epi32(v[2], v[3]);
+    v[0] = _mm512_unpacklo_epi64(low01, low23);
+    v[1] = _mm512_unpackhi_epi64(low01, low23);
+    v[2] = _mm512_unpacklo_epi64(high01, high23);
+    v[3] = _mm512_unpackhi_epi64(high01, high23);
   }
   static F to_float(I v) { return _mm512_cvtepi32_ps(v); }
 
@@ -240,20 +249,6 @@ struct Avx512 : X86 {
       const I sum =
           _mm512_add_epi16(_mm512_maddubs_epi16(w[0], codes(x)), _mm512_maddubs_epi16(w[1], codes(x + 64)));
       return _mm512_add_epi32(begin, _mm512_madd_epi16(sum, _mm512_set1_epi16(1)));
-    }
-  }
-
-  // int8: two groups of 8 lanes; int4 and mxfp4: four of 4.
-  template <Format format>
-  static F spread(const float* factors) {
-    if constexpr (format == Format::int8) {
-      double two;
-      std::memcpy(&two, factors, sizeof two);
-      const I lanes_of = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
-      return _mm512_permutevar_ps(_mm512_castpd_ps(_mm512_set1_pd(two)), lanes_of);
-    } else {
-      const I lanes_of = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-      return _mm512_permutevar_ps(_mm512_broadcast_f32x4(_mm_loadu_ps(factors)), lanes_of);
     }
   }
 };

@@ -83,43 +83,41 @@ constexpr float integer_unit(Format format) {
   return format == Format::mxfp4 ? 0.5f : 1.0f;
 }
 
-// Group g of integer activations, in the order in which V::split leaves the codes. begin gets -offset times
-// the sums over the columns of each lane of 32 bits. Returns the scale of their products with integers.
-template <Format format, std::size_t value_size, std::size_t lanes>
-float pack_integers(const float* x, std::byte* begin, std::byte* values, std::size_t g) {
-  constexpr std::size_t vector_bytes = 4 * lanes;
-  constexpr std::size_t chunk_groups = lanes * 32 / value_bits(format) / pack_cols;
-  // The largest for which a lane's sum of 4 products, each at most 128 times it, is exact in float32.
+inline std::int32_t sum_of(__m256i v) {
+  __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4e));
+  return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1)));
+}
+
+// A group of integer activations, taken apart as its codes are: the codes of each 16 bytes by lanes of 32
+// bits, and those of each lane by the parts that V::split leaves. begin gets -offset times the sum over the
+// columns of each 16 bytes. Returns the scale of their products with integers.
+template <Format format, std::size_t value_size, std::size_t blocks, std::size_t parts>
+float pack_integers(const float* x, std::int32_t (&begin)[blocks], std::int32_t (&words)[parts][blocks][4]) {
   const Integers q = to_integers(x, value_size == 1 ? 127.0f : 32767.0f);
 
   const __m256i offset = _mm256_set1_epi16(static_cast<short>(-integer_offset(format)));
-  const __m256i pairs =
-      _mm256_hadd_epi32(_mm256_madd_epi16(q.low, offset), _mm256_madd_epi16(q.high, offset));
-  const __m256i fours = _mm256_permute4x64_epi64(pairs, 0xd8);
-  if constexpr (format == Format::int8) {
-    store256(begin, fours);
+  const __m256i low = _mm256_madd_epi16(q.low, offset);
+  const __m256i high = _mm256_madd_epi16(q.high, offset);
+  if constexpr (blocks == 2) {
+    begin[0] = sum_of(low);
+    begin[1] = sum_of(high);
   } else {
-    const __m256i eights = _mm256_permute4x64_epi64(_mm256_hadd_epi32(fours, fours), 0xd8);
-    store128(begin, _mm256_castsi256_si128(eights));
+    begin[0] = sum_of(_mm256_add_epi32(low, high));
   }
 
   const __m256i bytes = _mm256_permute4x64_epi64(_mm256_packs_epi16(q.low, q.high), 0xd8);
-  std::byte* chunk = values + g / chunk_groups * chunk_groups * pack_cols * value_size;
+  auto* const to = reinterpret_cast<std::byte*>(words);
   if constexpr (value_size == 2) {  // words of even columns, words of odd ones
     const auto even = [](__m256i v) { return _mm256_srai_epi32(_mm256_slli_epi32(v, 16), 16); };
     const auto odd = [](__m256i v) { return _mm256_srai_epi32(v, 16); };
-    std::byte* at = chunk + g % chunk_groups * 32;
-    store256(at, _mm256_permute4x64_epi64(_mm256_packs_epi32(even(q.low), even(q.high)), 0xd8));
-    store256(at + vector_bytes, _mm256_permute4x64_epi64(_mm256_packs_epi32(odd(q.low), odd(q.high)), 0xd8));
+    store256(to, _mm256_permute4x64_epi64(_mm256_packs_epi32(even(q.low), even(q.high)), 0xd8));
+    store256(to + 32, _mm256_permute4x64_epi64(_mm256_packs_epi32(odd(q.low), odd(q.high)), 0xd8));
   } else if constexpr (value_bits(format) == 4) {  // bytes of even columns, bytes of odd ones
     const __m256i even = _mm256_and_si256(bytes, _mm256_set1_epi16(0xff));
-    const __m256i apart =
-        _mm256_permute4x64_epi64(_mm256_packus_epi16(even, _mm256_srli_epi16(bytes, 8)), 0xd8);
-    std::byte* at = chunk + g % chunk_groups * 16;
-    store128(at, _mm256_castsi256_si128(apart));
-    store128(at + vector_bytes, _mm256_extracti128_si256(apart, 1));
+    store256(to, _mm256_permute4x64_epi64(_mm256_packus_epi16(even, _mm256_srli_epi16(bytes, 8)), 0xd8));
   } else {
-    store256(chunk + g % chunk_groups * 32, bytes);
+    store256(to, bytes);
   }
   return q.scale * integer_unit(format);
 }

@@ -15,10 +15,13 @@
 //   V::stream_sums                 sums that fit the registers beside a pass's other vectors
 //   V::widen<format>, put<format>  a vector of codes as float32; 16 columns of activations in that order
 //   V::note, any_nan               what has to be known of fp8 codes; whether a NaN was among them
+//   V::stream_tokens               tokens that share a pass where activations take little room or widening
+//                                  much time
+//   V::deal                        transposes four vectors of codes: lane i of 16 bytes of the k-th becomes
+//                                  lane k of the same 16 bytes of the i-th
 //   V::split<format>, dot<format>  a vector of codes by its parts; their products with packed activations,
 //                                  added to a vector of int32
 //   V::activation_bytes<format>    1 or 2: what dot multiplies integer codes with
-//   V::spread<format>              factors of the groups in a vector of codes, over the lanes of each group
 //   V::numbers<format>, pick       scales as float32; a permutation
 // A token's sums are formed lane by lane in ascending columns, whatever else the call covers.
 #pragma once
@@ -29,8 +32,6 @@
 namespace baleen::kernels {
 namespace {
 
-// Tokens that share a pass.
-constexpr std::size_t stream_tokens = 4;
 constexpr std::size_t stream_rows = 4;
 // Bytes ahead of the loads that are prefetched: of 512 to 4096 the best for most formats and widths.
 constexpr std::size_t stream_prefetch = 1024;
@@ -47,22 +48,21 @@ struct RowSet {
 
 // R rows and T tokens, or two halves of the rows if their sums do not fit the registers.
 template <class Dot, std::size_t R, std::size_t T>
-void stream_block(const MatmulArgs& a, RowSet rows, std::size_t token) {
+void stream_block(const MatmulArgs& a, RowSet rows, std::size_t token, typename Dot::Layout& layout) {
   if constexpr (R > 1 && R * T > Dot::sums) {
-    stream_block<Dot, R / 2, T>(a, rows, token);
-    stream_block<Dot, R / 2, T>(a, {rows.first + R / 2 * rows.step, rows.step}, token);
+    stream_block<Dot, R / 2, T>(a, rows, token, layout);
+    stream_block<Dot, R / 2, T>(a, {rows.first + R / 2 * rows.step, rows.step}, token, layout);
   } else {
-    Dot::template multiply<R, T>(a, rows, token);
+    Dot::template multiply<R, T>(a, rows, token, layout);
   }
 }
 
-// R rows and up to T tokens.
-template <class Dot, std::size_t R, std::size_t T = stream_tokens>
-void stream_some(const MatmulArgs& a, RowSet rows, std::size_t token, std::size_t tokens) {
-  if (tokens == T) {
-    stream_block<Dot, R, T>(a, rows, token);
-  } else if constexpr (T > 1) {
-    stream_some<Dot, R, T - 1>(a, rows, token, tokens);
+// R rows and all tokens from `token` on: T at a time, and what is left by fewer.
+template <class Dot, std::size_t R, std::size_t T = Dot::tokens>
+void stream_all(const MatmulArgs& a, RowSet rows, std::size_t token, typename Dot::Layout& layout) {
+  for (; token + T <= a.tokens; token += T) stream_block<Dot, R, T>(a, rows, token, layout);
+  if constexpr (T > 1) {
+    if (token < a.tokens) stream_all<Dot, R, (T > 4 ? T / 2 : T - 1)>(a, rows, token, layout);
   }
 }
 
@@ -71,34 +71,30 @@ void stream_some(const MatmulArgs& a, RowSet rows, std::size_t token, std::size_
 // a time: one stream 72 %, two 84 %, four 94 %, eight 98 % of the fastest.
 template <class Dot>
 void stream(const MatmulArgs& a) {
-  const auto all_tokens = [&]<std::size_t R>(RowSet rows) {
-    for (std::size_t t = 0; t < a.tokens; t += stream_tokens) {
-      stream_some<Dot, R>(a, rows, t, smaller(stream_tokens, a.tokens - t));
-    }
-  };
   const std::size_t share = (a.row_end - a.row_begin) / stream_rows;
+  typename Dot::Layout layout(*a.matrix);
   for (std::size_t i = 0; i < share; ++i) {
-    all_tokens.template operator()<stream_rows>(RowSet{a.row_begin + i, share});
+    stream_all<Dot, stream_rows>(a, {a.row_begin + i, share}, 0, layout);
   }
   for (std::size_t row = a.row_begin + share * stream_rows; row < a.row_end; ++row) {
-    all_tokens.template operator()<1>(RowSet{row, 0});
+    stream_all<Dot, 1>(a, {row, 0}, 0, layout);
   }
 }
 
+// Sums are taken four at a time, which is cheaper than one by one.
 template <class V, std::size_t R, std::size_t T>
 [[gnu::always_inline]] inline void store_sums(const MatmulArgs& a, RowSet rows, std::size_t token,
                                               const typename V::F* sum) {
   float* out = a.out + token * a.out_stride + rows.first - a.row_begin;
-  unrolled<T>([&](auto t) {
-    float* to = out + t * a.out_stride;
-    if constexpr (R == 4) {
-      float four[4];
-      V::sum4(sum[t], sum[T + t], sum[2 * T + t], sum[3 * T + t], four);
-      unrolled<R>([&](auto r) { to[r * rows.step] = four[r]; });
-    } else {
-      unrolled<R>([&](auto r) { to[r * rows.step] = V::sum(sum[r * T + t]); });
-    }
+  const auto at = [&](std::size_t i) { return out + i % T * a.out_stride + i / T * rows.step; };
+  constexpr std::size_t fours = R * T / 4;
+  unrolled<fours>([&](auto f) {
+    constexpr std::size_t i = 4 * f;
+    float four[4];
+    V::sum4(sum[i], sum[i + 1], sum[i + 2], sum[i + 3], four);
+    unrolled<4>([&](auto j) { *at(i + j) = four[j]; });
   });
+  unrolled<R * T - 4 * fours>([&](auto j) { *at(4 * fours + j) = V::sum(sum[4 * fours + j]); });
 }
 
 // Prefetches what R streams need stream_prefetch bytes after byte `at` of their rows.
@@ -140,7 +136,12 @@ struct FloatStream {
   static constexpr bool scaled = format == Format::fp8_e4m3;
   static constexpr std::size_t vectors = 32 / value_bits(format);  // that a vector of codes widens to
   static constexpr std::size_t chunk = vectors * V::lanes;
-  static constexpr std::size_t sums = scaled ? V::stream_sums / 2 : V::stream_sums;
+  static constexpr std::size_t sums = V::stream_sums;
+  // bf16: the float32 activations of more tokens would push each other out of the first-level cache.
+  static constexpr std::size_t tokens = scaled ? V::stream_tokens : 4;
+  struct Layout {  // nothing to find out
+    explicit Layout(const Matrix&) {}
+  };
 
   static std::size_t slot_bytes(std::size_t cols) {
     return round_up(round_up(cols, chunk) * sizeof(float), pack_align);
@@ -171,7 +172,7 @@ struct FloatStream {
   }
 
   template <std::size_t R, std::size_t T>
-  static void multiply(const MatmulArgs& a, RowSet rows, std::size_t first_token) {
+  static void multiply(const MatmulArgs& a, RowSet rows, std::size_t first_token, const Layout&) {
     const Matrix& m = *a.matrix;
     Row<V, format> row[R];
     const float* x[T];
@@ -225,66 +226,76 @@ struct FloatStream {
   template <std::size_t R, std::size_t T, class Load>
   [[gnu::always_inline]] static void add(const Load& load, const float* const* x, std::size_t c, F* sum,
                                          typename V::I* seen) {
+    F w[R * vectors];
     unrolled<R>([&](auto r) {
       const typename V::I codes = load(r);
       if constexpr (scaled) V::note(codes, seen[r]);
-      F w[vectors];
-      V::template widen<format>(codes, w);
-      unrolled<T * vectors>([&](auto i) {
-        F& s = sum[r * T + i / vectors];
-        s = V::fma(w[i % vectors], V::load(x[i / vectors] + c + i % vectors * V::lanes), s);
+      V::template widen<format>(codes, w + r * vectors);
+    });
+    unrolled<vectors * T>([&](auto i) {
+      constexpr std::size_t vector = i / T, t = i % T;
+      const F activations = V::load(x[t] + c + vector * V::lanes);
+      unrolled<R>([&](auto r) {
+        F& s = sum[r * T + t];
+        s = V::fma(w[r * vectors + vector], activations, s);
       });
     });
   }
 };
 
 // int8, int4 and mxfp4 whose groups are whole groups of activations, without stored zeros.
+//
+// A row is read by panels of four vectors, whose lanes of 32 bits are dealt out anew: V::deal brings what a
+// group's codes are to one lane of each of the four, and to two for int8. So a group's products add up in its
+// lane, are made float32 once, and meet one vector of scales: what a token costs is hardly more than the dot
+// products themselves.
 template <class V, Format format>
 struct IntegerStream {
   using F = typename V::F;
   using I = typename V::I;
   static constexpr std::size_t group_cols = pack_cols;
-  static constexpr std::size_t group_lanes = group_cols * value_bits(format) / 32;  // that hold its codes
-  static constexpr std::size_t chunk_groups = V::lanes / group_lanes;
-  static constexpr std::size_t chunk = chunk_groups * group_cols;
-  static constexpr std::size_t value_size = V::template activation_bytes<format>;
-  static constexpr std::size_t group_bytes = group_cols * value_size;
-  static constexpr std::size_t sums = V::stream_sums;
-  // Groups whose factors fill a vector.
-  static constexpr std::size_t panel = V::lanes;
+  static constexpr std::size_t group_lanes = group_cols * value_bits(format) / 128;  // after dealing
+  static constexpr std::size_t chunk = V::lanes * 32 / value_bits(format);           // columns of a vector
+  static constexpr std::size_t chunk_groups = chunk / group_cols;
+  static constexpr std::size_t panel_vectors = 4;
+  static constexpr std::size_t panel_groups = panel_vectors * chunk_groups;
+  static constexpr std::size_t panel_cols = panel_vectors * chunk;
+  static constexpr std::size_t parts = chunk * V::template activation_bytes<format> / sizeof(I);
+  // Half of them in memory, where they cost little: they are needed once a panel.
+  static constexpr std::size_t sums = 2 * V::stream_sums;
+  static constexpr std::size_t tokens = V::stream_tokens;
 
-  // A slot: a scale a group, what the sums of each lane begin with, values. Groups are padded to whole
-  // panels, with zeros.
-  static std::size_t groups(std::size_t cols) {
-    return round_up((cols + group_cols - 1) / group_cols, panel);
-  }
-  static std::size_t slot_bytes(std::size_t cols) {
-    return round_up(groups(cols) * (sizeof(float) + group_lanes * sizeof(std::int32_t) + group_bytes),
-                    pack_align);
-  }
-  struct Slot {
-    Slot() = default;
-    Slot(std::byte* slot, std::size_t count)
-        : scales(reinterpret_cast<float*>(slot)),
-          begin(slot + count * sizeof(float)),
-          values(begin + count * group_lanes * sizeof(std::int32_t)) {}
-    float* scales = nullptr;
-    std::byte* begin = nullptr;   // int32 [groups, group_lanes]: -offset * sum of the lane's activations
-    std::byte* values = nullptr;  // [groups / chunk_groups, parts, chunk_groups, values of a part of a group]
+  // Activations of a panel, in the order of lanes: each lane's scale, what its sum begins with, and what its
+  // codes are multiplied with. A slot is a row of them, padded with zeros.
+  struct Panel {
+    float scales[V::lanes];
+    std::int32_t begin[V::lanes];  // -offset * sum of the lane's activations
+    std::int32_t values[panel_vectors][parts][V::lanes];
   };
 
+  static std::size_t panels(std::size_t cols) { return (cols + panel_cols - 1) / panel_cols; }
+  static std::size_t slot_bytes(std::size_t cols) {
+    return round_up(panels(cols) * sizeof(Panel), pack_align);
+  }
+
+  // The group of a panel that a lane is for: V::deal brings 16 bytes at the same place in four vectors to
+  // four neighbouring lanes.
+  static constexpr std::size_t group_of(std::size_t lane) {
+    return lane % panel_vectors * chunk_groups + lane / panel_vectors / group_lanes;
+  }
+  static constexpr std::size_t lane_of(std::size_t group, std::size_t part_of_group) {
+    return (group % chunk_groups * group_lanes + part_of_group) * panel_vectors + group / chunk_groups;
+  }
+
   static void pack(const PackArgs& a) {
-    const std::size_t count = groups(a.cols);
-    const std::size_t end = a.col_end == a.cols ? count * group_cols : a.col_end;
+    const std::size_t end = a.col_end == a.cols ? panels(a.cols) * panel_cols : a.col_end;
     for (std::size_t t = 0; t < a.tokens; ++t) {
       const float* x = row_to_pack(a, t);
-      const Slot slot(a.packed + t * slot_bytes(a.cols), count);
+      auto* slot = reinterpret_cast<Panel*>(a.packed + t * slot_bytes(a.cols));
       for (std::size_t c = a.col_begin; c < end; c += group_cols) {
-        float group[pack_cols];
-        const float* from = whole_group(x + (c - a.col_begin), c, a.col_end, group);
-        const std::size_t g = c / group_cols;
-        slot.scales[g] = pack_integers<format, value_size, V::lanes>(
-            from, slot.begin + g * group_lanes * sizeof(std::int32_t), slot.values, g);
+        float copy[pack_cols];
+        const float* from = whole_group(x + (c - a.col_begin), c, a.col_end, copy);
+        put_group(from, slot[c / panel_cols], c % panel_cols / group_cols);
       }
     }
   }
@@ -292,77 +303,122 @@ struct IntegerStream {
 
   static bool fits(const Matrix& m) { return has_whole_groups(m); }
 
+  // Which of a row's scales the lanes of a panel take: found once for all rows.
+  struct Layout {
+    explicit Layout(const Matrix& m)
+        : each(m.scales && m.block_cols < m.cols ? m.block_cols / group_cols : m.cols),
+          steady(panel_groups % each == 0 || each % panel_groups == 0) {
+      seek(0);
+    }
+
+    // For the panel of groups from g on: the scale that they are counted from.
+    std::size_t first_scale(std::size_t g) {
+      if (!steady) seek(g);
+      return each == 1 ? g : g / each;
+    }
+
+    void seek(std::size_t g) {
+      for (std::size_t lane = 0; lane < V::lanes; ++lane)
+        scale_of[lane] = static_cast<std::int32_t>((g % each + group_of(lane)) / each);
+    }
+
+    alignas(64) std::int32_t scale_of[V::lanes];
+    std::size_t each;  // groups that share a scale
+    bool steady;       // the same for every panel
+  };
+
   template <std::size_t R, std::size_t T>
-  static void multiply(const MatmulArgs& a, RowSet rows, std::size_t first_token) {
+  static void multiply(const MatmulArgs& a, RowSet rows, std::size_t first_token, Layout& layout) {
     const Matrix& m = *a.matrix;
-    const std::size_t count = groups(m.cols);
     Row<V, format> row[R];
-    Slot x[T];
+    const Panel* x[T];
     F sum[R * T];
     unrolled<R>([&](auto r) { row[r] = Row<V, format>(m, rows.first + r * rows.step); });
     unrolled<T>([&](auto t) {
-      x[t] = Slot(const_cast<std::byte*>(slot_of(a, first_token + t, slot_bytes(m.cols))), count);
+      x[t] = reinterpret_cast<const Panel*>(slot_of(a, first_token + t, slot_bytes(m.cols)));
     });
     unrolled<R * T>([&](auto i) { sum[i] = V::set1(0); });
-    alignas(64) float factors[R * T * panel];
-    alignas(64) std::int32_t index[panel];
-    const auto add = [&](std::size_t c, std::size_t g, const auto& load) __attribute__((always_inline)) {
-      unrolled<R>([&](auto r) {
-        I codes[2];
-        V::template split<format>(load(row[r].at(c)), codes);
-        unrolled<T>([&](auto t) {
-          const I begin = V::codes(x[t].begin + c * group_lanes * sizeof(std::int32_t) / group_cols);
-          const I dot = V::template dot<format>(codes, x[t].values + c * value_size, begin);
-          const F factor = V::template spread<format>(factors + (r * T + t) * panel + g);
-          sum[r * T + t] = V::fma(V::to_float(dot), factor, sum[r * T + t]);
+    alignas(64) float scales[R * V::lanes];
+    alignas(64) std::byte rest[R * panel_vectors * sizeof(I)];
+    for (std::size_t c = 0; c < m.cols; c += panel_cols) {
+      for_scales<V, R>(
+          m, row, layout.first_scale(c / group_cols), [&](auto r, F v) __attribute__((always_inline)) {
+            V::store(scales + r * V::lanes, V::pick(v, layout.scale_of));
+          });
+      const std::byte* codes[R];
+      unrolled<R>([&](auto r) { codes[r] = row[r].at(c); });
+      if (c + panel_cols > m.cols) {
+        unrolled<R>([&](auto r) {
+          codes[r] = whole_panel(m, codes[r], m.cols - c, rest + r * panel_vectors * sizeof(I));
+        });
+      }
+      // Rows side by side, until their sums are enough to hide how long a dot product takes.
+      constexpr std::size_t B = T < R ? R / T : 1;
+      unrolled<R / B>([&](auto block) __attribute__((always_inline)) {
+        constexpr std::size_t first = block * B;
+        I w[B][panel_vectors];
+        I dot[B * T];
+        unrolled<B>([&](auto r) __attribute__((always_inline)) {
+          unrolled<panel_vectors>([&](auto i) {
+            __builtin_prefetch(row[first + r].at(c) + i * sizeof(I) + stream_prefetch);
+            w[r][i] = V::codes(codes[first + r] + i * sizeof(I));
+          });
+          V::deal(w[r]);
+          unrolled<T>(
+              [&](auto t) { dot[r * T + t] = V::codes(reinterpret_cast<const std::byte*>(x[t]->begin)); });
+        });
+        unrolled<panel_vectors>([&](auto i) __attribute__((always_inline)) {
+          unrolled<B>([&](auto r) __attribute__((always_inline)) {
+            I parted[2];
+            V::template split<format>(w[r][i], parted);
+            unrolled<T>([&](auto t) {
+              const auto* values = reinterpret_cast<const std::byte*>(x[t]->values[i]);
+              dot[r * T + t] = V::template dot<format>(parted, values, dot[r * T + t]);
+            });
+          });
+        });
+        unrolled<B>([&](auto r) __attribute__((always_inline)) {
+          const F scale = V::load(scales + (first + r) * V::lanes);
+          unrolled<T>([&](auto t) {
+            const F factor = V::mul(scale, V::load(x[t]->scales));
+            F& s = sum[(first + r) * T + t];
+            s = V::fma(V::to_float(dot[r * T + t]), factor, s);
+          });
         });
       });
-    };
-    const std::size_t whole = m.cols / chunk * chunk;
-    for (std::size_t c = 0; c < m.cols;) {
-      panel_factors<R, T>(m, row, x, c / group_cols, index, factors);
-      const std::size_t begin = c;
-      const std::size_t end = smaller(c + panel * group_cols, whole);
-      for (; c < end; c += chunk) {
-        prefetch_stream<R>(row, value_bytes(format, c));
-        add(c, (c - begin) / group_cols, [](const std::byte* at) { return V::codes(at); });
-      }
-      if (c == whole && c < begin + panel * group_cols && c < m.cols) {
-        const std::size_t rest = value_bytes(format, m.cols - c);
-        add(c, (c - begin) / group_cols, [&](const std::byte* at) { return V::codes(at, rest); });
-        c = m.cols;
-      }
+      unrolled<T>([&](auto t) { ++x[t]; });
     }
     store_sums<V, R, T>(a, rows, first_token, sum);
   }
 
  private:
-  // factors[r][t] = scale of the weights * scale of the activations for a panel of groups from g on.
-  template <std::size_t R, std::size_t T>
-  [[gnu::always_inline]] static void panel_factors(const Matrix& m, const Row<V, format>* row, const Slot* x,
-                                                   std::size_t g, std::int32_t* index, float* factors) {
-    // Groups that share a scale.
-    const std::size_t each = m.scales && m.block_cols < m.cols ? m.block_cols / group_cols : m.cols;
-    if (each > 1) seek(g, each, index);
-    for_scales<V, R>(
-        m, row, each == 1 ? g : g / each, [&](auto r, F scales) __attribute__((always_inline)) {
-          if (each > 1) scales = V::pick(scales, index);
-          unrolled<T>([&](auto t) {
-            V::store(factors + (r * T + t) * panel, V::mul(scales, V::load(x[t].scales + g)));
-          });
-        });
+  static void put_group(const float* x, Panel& panel, std::size_t group) {
+    std::int32_t begin[group_lanes];
+    std::int32_t words[parts][group_lanes][panel_vectors];
+    const float scale = pack_integers<format, V::template activation_bytes<format>>(x, begin, words);
+    for (std::size_t p = 0; p < group_lanes; ++p) {
+      const std::size_t lane = lane_of(group, p);
+      panel.scales[lane] = scale;
+      panel.begin[lane] = begin[p];
+      for (std::size_t i = 0; i < panel_vectors; ++i)
+        for (std::size_t part = 0; part < parts; ++part) panel.values[i][part][lane] = words[part][p][i];
+    }
   }
 
-  // index[i] = the scale of group g + i, counted from that of g, where `each` groups share one. Mostly the
-  // same for every panel.
-  static void seek(std::size_t g, std::size_t each, std::int32_t* index) {
-    if (g != 0 && (panel % each == 0 || each % panel == 0)) return;
-    std::size_t within = g % each;
-    std::int32_t at = 0;
-    for (std::size_t i = 0; i < panel; ++i) {
-      index[i] = at;
-      if (++within == each) within = 0, ++at;
+  // Where a panel can be read that ends beyond its row: in place, since the next row's codes are multiplied
+  // with zeros, but for what would be beyond the matrix: a copy.
+  static const std::byte* whole_panel(const Matrix& m, const std::byte* codes, std::size_t cols,
+                                      std::byte* copy) {
+    constexpr std::size_t panel_bytes = panel_vectors * sizeof(I);
+    const std::byte* end = m.values + (m.rows - 1) * m.row_bytes + value_bytes(format, m.cols);
+    if (codes + panel_bytes <= end) return codes;
+    const std::size_t bytes = value_bytes(format, cols);
+    for (std::size_t at = 0; at < panel_bytes; at += sizeof(I)) {
+      I vector = {};
+      if (at < bytes) vector = V::codes(codes + at, smaller(bytes - at, sizeof(I)));
+      std::memcpy(copy + at, &vector, sizeof(I));
     }
+    return copy;
   }
 };
 
