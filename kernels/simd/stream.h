@@ -57,12 +57,12 @@ void stream_block(const MatmulArgs& a, RowSet rows, std::size_t token, typename 
   }
 }
 
-// R rows and all tokens from `token` on: T at a time, and what is left by fewer.
+// R rows and all tokens from `token` on, T at a time, what is left together.
 template <class Dot, std::size_t R, std::size_t T = Dot::tokens>
 void stream_all(const MatmulArgs& a, RowSet rows, std::size_t token, typename Dot::Layout& layout) {
   for (; token + T <= a.tokens; token += T) stream_block<Dot, R, T>(a, rows, token, layout);
   if constexpr (T > 1) {
-    if (token < a.tokens) stream_all<Dot, R, (T > 4 ? T / 2 : T - 1)>(a, rows, token, layout);
+    if (token < a.tokens) stream_all<Dot, R, T - 1>(a, rows, token, layout);
   }
 }
 
@@ -77,7 +77,7 @@ void stream(const MatmulArgs& a) {
     stream_all<Dot, stream_rows>(a, {a.row_begin + i, share}, 0, layout);
   }
   for (std::size_t row = a.row_begin + share * stream_rows; row < a.row_end; ++row) {
-    stream_all<Dot, 1>(a, {row, 0}, 0, layout);
+    stream_all<Dot, 1, smaller(4, Dot::tokens)>(a, {row, 0}, 0, layout);  // too few to be worth more code
   }
 }
 
