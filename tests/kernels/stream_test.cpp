@@ -86,39 +86,58 @@ std::vector<float> scalar_row(const Matrix& m, std::size_t row) {
   return w;
 }
 
-// How far a product of row w and the activations x may be from the exact one.
+// What a product is and how far it may be from that, [tokens, rows].
 //   float32   each of the n products and sums is rounded, and so are scales: (n + 8) * 2^-24 of sum |w x|,
-//   and
-//             what is lost among the denormals
+//             and what is lost among the denormals
 //   integers  activations are rounded to steps of max |x| / 127 of their group of 32 columns at most, half a
 //             step off; groups below 2^-100 may count as zeros. The step is itself rounded: 1 + 2^-10 is
 //             ample
-double tolerance(Format format, const std::vector<float>& w, const float* x) {
-  double absolute = 0;
-  double rounding = 0;
-  for (std::size_t c = 0; c < w.size(); ++c) {
-    const std::size_t begin = c / pack_cols * pack_cols;
-    double maximum = 0;
-    for (std::size_t i = begin; i < std::min(begin + pack_cols, w.size()); ++i) {
-      maximum = std::max(maximum, std::fabs(static_cast<double>(x[i])));
+struct Reference {
+  std::vector<double> exact, tolerance;
+};
+
+// Half a step of each activation's group.
+std::vector<double> half_steps(const std::vector<float>& x, std::size_t cols) {
+  std::vector<double> steps(x.size());
+  for (std::size_t row = 0; row < x.size(); row += cols) {
+    for (std::size_t begin = row; begin < row + cols; begin += pack_cols) {
+      const std::size_t end = std::min(begin + pack_cols, row + cols);
+      float maximum = 0;
+      for (std::size_t c = begin; c < end; ++c) maximum = std::max(maximum, std::fabs(x[c]));
+      const double step = static_cast<double>(maximum) / 254 * (1 + 0x1p-10) + 0x1p-100;
+      for (std::size_t c = begin; c < end; ++c) steps[c] = step;
     }
-    absolute += std::fabs(static_cast<double>(w[c])) * std::fabs(static_cast<double>(x[c]));
-    rounding += std::fabs(static_cast<double>(w[c])) * (maximum / 254 * (1 + 0x1p-10) + 0x1p-100);
   }
-  const auto n = static_cast<double>(w.size()) + 8;
-  const bool integer = format == Format::int8 || format == Format::int4 || format == Format::mxfp4;
-  return 2 * n * 0x1p-24 * (absolute + (integer ? rounding : 0)) + n * 0x1p-140 + (integer ? rounding : 0);
+  return steps;
 }
 
-std::size_t count_wrong(const Matrix& m, const std::vector<float>& x, const std::vector<float>& out) {
-  std::size_t wrong = out.size() != x.size() / m.cols * m.rows;
+Reference reference(const Matrix& m, const std::vector<float>& x) {
+  const std::size_t tokens = x.size() / m.cols;
+  const bool integer = m.format == Format::int8 || m.format == Format::int4 || m.format == Format::mxfp4;
+  const auto steps = integer ? half_steps(x, m.cols) : std::vector<double>();
+  const auto n = static_cast<double>(m.cols) + 8;
+  Reference result{std::vector<double>(tokens * m.rows), std::vector<double>(tokens * m.rows)};
   for (std::size_t r = 0; r < m.rows; ++r) {
     const auto w = scalar_row(m, r);
-    for (std::size_t t = 0; t < x.size() / m.cols; ++t) {
-      double exact = 0;
-      for (std::size_t c = 0; c < m.cols; ++c) exact += static_cast<double>(w[c]) * x[t * m.cols + c];
-      wrong += !(std::fabs(out[t * m.rows + r] - exact) <= tolerance(m.format, w, x.data() + t * m.cols));
+    for (std::size_t t = 0; t < tokens; ++t) {
+      double exact = 0, absolute = 0, rounding = 0;
+      for (std::size_t c = 0; c < m.cols; ++c) {
+        const double product = static_cast<double>(w[c]) * x[t * m.cols + c];
+        exact += product;
+        absolute += std::fabs(product);
+        if (integer) rounding += std::fabs(w[c]) * steps[t * m.cols + c];
+      }
+      result.exact[t * m.rows + r] = exact;
+      result.tolerance[t * m.rows + r] = 2 * n * 0x1p-24 * (absolute + rounding) + n * 0x1p-140 + rounding;
     }
+  }
+  return result;
+}
+
+std::size_t count_wrong(const Reference& reference, const std::vector<float>& out) {
+  std::size_t wrong = out.size() != reference.exact.size();
+  for (std::size_t i = 0; i < out.size() && i < reference.exact.size(); ++i) {
+    wrong += !(std::fabs(out[i] - reference.exact[i]) <= reference.tolerance[i]);
   }
   return wrong;
 }
@@ -169,10 +188,11 @@ TEST_CASE("stream: close to scalar however a matrix is stored, independent of ro
     const auto x = random_floats(max_tokens * cols, static_cast<unsigned>(cols));
     for (const Case& c : all_cases(rows, cols)) {
       StoredMatrix m = stored(c, static_cast<unsigned>(cols));
-      for_each_vector_isa([&](const Kernels& kernels) {
+      const Reference expected = reference(m.view, x);
+      for_each_matmul(Path::stream, m.view, [&](const Kernels& kernels) {
         INFO(describe(c));
         const auto together = product(kernels, m.view, x);
-        CHECK(count_wrong(m.view, x, together) == 0);
+        CHECK(count_wrong(expected, together) == 0);
         const Packing& packing = *kernels.matmul(Path::stream, m.view).packing;
         std::size_t different = 0;
         for (std::size_t n = 1; n < max_tokens; ++n) {
@@ -201,7 +221,7 @@ TEST_CASE("stream: every column meets its own weight") {
     for (std::size_t c = 0; c < cols; ++c) x[c * cols + c] = c % 2 ? 1.0f : -1.0f;
     for (const Case& c : all_cases(5, cols)) {
       StoredMatrix m = stored(c, 7);
-      for_each_vector_isa([&](const Kernels& kernels) {
+      for_each_matmul(Path::stream, m.view, [&](const Kernels& kernels) {
         INFO(describe(c));
         const auto out = product(kernels, m.view, x);
         std::size_t wrong = 0;
@@ -223,7 +243,7 @@ TEST_CASE("stream: slots gather tokens") {
   for (const Case& c : all_cases(7, 200)) {
     StoredMatrix m = stored(c, 3);
     const auto x = random_floats(7 * 200, 4);
-    for_each_vector_isa([&](const Kernels& kernels) {
+    for_each_matmul(Path::stream, m.view, [&](const Kernels& kernels) {
       INFO(describe(c));
       const Packing& packing = *kernels.matmul(Path::stream, m.view).packing;
       if (packing.slot_tokens != 1) return;
@@ -244,7 +264,7 @@ TEST_CASE("stream: ranges of columns are packed into bytes of their own") {
     const auto x = random_floats(3 * cols, 5);
     for (const Case& c : all_cases(2, cols)) {
       StoredMatrix m = stored(c, 6);
-      for_each_vector_isa([&](const Kernels& kernels) {
+      for_each_matmul(Path::stream, m.view, [&](const Kernels& kernels) {
         INFO(describe(c));
         const Packing& packing = *kernels.matmul(Path::stream, m.view).packing;
         const PackBuffer whole = packed_in_ranges(packing, x, cols, cols + pack_cols);
@@ -285,15 +305,15 @@ TEST_CASE("stream: a number that is not finite spoils its own token alone") {
       spoilt[cols + at] = bad;
       for (const Case& c : all_cases(6, cols)) {
         StoredMatrix m = stored(c, 9);
-        const auto reference = product(scalar(), m.view, spoilt);
-        for_each_vector_isa([&](const Kernels& kernels) {
+        const auto from_scalar = product(scalar(), m.view, spoilt);
+        for_each_matmul(Path::stream, m.view, [&](const Kernels& kernels) {
           INFO(describe(c));
           const auto good = product(kernels, m.view, x);
           const auto out = product(kernels, m.view, spoilt);
           std::size_t wrong = 0;
           for (std::size_t i = 0; i < out.size(); ++i) {
             wrong +=
-                i / 6 == 1 ? std::isfinite(out[i]) || std::isfinite(reference[i]) : !same(out[i], good[i]);
+                i / 6 == 1 ? std::isfinite(out[i]) || std::isfinite(from_scalar[i]) : !same(out[i], good[i]);
           }
           CHECK(wrong == 0);
         });
@@ -315,15 +335,15 @@ TEST_CASE("stream: a scale that is not finite spoils its own rows alone") {
       OddBytes scales = m.scales;
       put_number(c.shape.scale_format, bad, scales.data() + block * m.view.scale_cols * size);
       m.view.scales = scales.data();
-      const auto reference = product(scalar(), m.view, x);
-      for_each_vector_isa([&](const Kernels& kernels) {
+      const auto from_scalar = product(scalar(), m.view, x);
+      for_each_matmul(Path::stream, m.view, [&](const Kernels& kernels) {
         INFO(describe(c));
         const auto good = product(kernels, before, x);
         const auto out = product(kernels, m.view, x);
         std::size_t wrong = 0;
         for (std::size_t i = 0; i < out.size(); ++i) {
           // group_index may leave the bad scale without a column.
-          if (std::isfinite(reference[i]))
+          if (std::isfinite(from_scalar[i]))
             wrong += !same(out[i], good[i]);
           else
             wrong += std::isfinite(out[i]);
@@ -363,7 +383,7 @@ TEST_CASE("stream: fp8 zeros, subnormal numbers and NaN among normal ones, exact
         wrong += std::isnan(out[t * 256 + r]) != is_nan;
         wrong += !same(by_itself[t], out[t * 256 + r]);
       }
-      wrong += !is_nan && count_wrong(row, x, by_itself) != 0;
+      wrong += !is_nan && count_wrong(reference(row, x), by_itself) != 0;
       wrong += !is_nan && single[r * 256 + r] != w[r];
     }
     CHECK(wrong == 0);
@@ -385,7 +405,7 @@ TEST_CASE("stream: the largest integers, the offset itself, and activations of z
     m.view.values = m.values.data();
     for (const float value : {1.0f, -3.0f, 0.0f, 1e30f, 1e-40f}) {
       const std::vector<float> x(cols, value);
-      for_each_vector_isa([&](const Kernels& kernels) {
+      for_each_matmul(Path::stream, m.view, [&](const Kernels& kernels) {
         const auto out = product(kernels, m.view, x);
         const float unit = 0.5f * cols * value;
         const float wanted[] = {unit * static_cast<float>(-codes / 2),
@@ -415,10 +435,12 @@ TEST_CASE("stream: every mxfp4 code with the largest activations of a group, sca
     std::vector<float> smallest(cols);
     for (std::size_t c = 0; c < cols; ++c) x[c] = c % 2 ? odd : 1.0f;
     std::copy_n(x.begin(), 32, smallest.begin());
-    for_each_vector_isa([&](const Kernels& kernels) {
+    const Reference expected = reference(m.view, x);
+    const Reference expected_smallest = reference(m.view, smallest);
+    for_each_matmul(Path::stream, m.view, [&](const Kernels& kernels) {
       INFO("odd columns " << odd);
-      CHECK(count_wrong(m.view, x, product(kernels, m.view, x)) == 0);
-      CHECK(count_wrong(m.view, smallest, product(kernels, m.view, smallest)) == 0);
+      CHECK(count_wrong(expected, product(kernels, m.view, x)) == 0);
+      CHECK(count_wrong(expected_smallest, product(kernels, m.view, smallest)) == 0);
     });
   }
 }
@@ -429,16 +451,20 @@ TEST_CASE("stream: activations from the smallest to the largest") {
   for (std::size_t c = 0; c < cols; ++c) x[c] = std::ldexp(x[c], static_cast<int>(c / 32 * 36) - 148);
   for (const Case& c : all_cases(3, cols)) {
     StoredMatrix m = stored(c, 16);
-    for_each_vector_isa([&](const Kernels& kernels) {
-      INFO(describe(c));
-      CHECK(count_wrong(m.view, x, product(kernels, m.view, x)) == 0);
-      for (std::size_t begin = 0; begin < cols; begin += 32) {
-        std::vector<float> group(cols);
-        std::copy_n(x.begin() + static_cast<std::ptrdiff_t>(begin), 32,
-                    group.begin() + static_cast<std::ptrdiff_t>(begin));
-        CHECK(count_wrong(m.view, group, product(kernels, m.view, group)) == 0);
-      }
-    });
+    const auto check = [&](const std::vector<float>& activations) {
+      const Reference expected = reference(m.view, activations);
+      for_each_matmul(Path::stream, m.view, [&](const Kernels& kernels) {
+        INFO(describe(c));
+        CHECK(count_wrong(expected, product(kernels, m.view, activations)) == 0);
+      });
+    };
+    check(x);
+    for (std::size_t begin = 0; begin < cols; begin += 32) {
+      std::vector<float> group(cols);
+      std::copy_n(x.begin() + static_cast<std::ptrdiff_t>(begin), 32,
+                  group.begin() + static_cast<std::ptrdiff_t>(begin));
+      check(group);
+    }
   }
 }
 

@@ -9,9 +9,11 @@
 #include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <map>
 #include <memory>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/dispatch.h"
@@ -42,6 +44,34 @@ void for_each_vector_isa(const Test& test) {
 
 inline const Kernels& scalar() {
   return *find_kernels("scalar");
+}
+
+// Calls `test` with one table for each different kernel that `kernel_of(table)` names: a table takes over
+// most kernels from a plainer one, and a kernel is a pure function. The plainest table that has it stands for
+// it.
+template <class KernelOf, class Test>
+void for_each_kernel(const KernelOf& kernel_of, const Test& test) {
+  std::vector<decltype(kernel_of(scalar()))> tested;
+  const auto tables = usable_tables();
+  for (auto table = tables.rbegin(); table != tables.rend(); ++table) {
+    if (table->isa == "scalar") continue;
+    const auto kernel = kernel_of(*table->kernels);
+    if (std::find(tested.begin(), tested.end(), kernel) != tested.end()) continue;
+    tested.push_back(kernel);
+    INFO("isa " << std::string(table->isa) << " (" << table->features << ")");
+    test(*table->kernels);
+  }
+}
+
+// With each different kernel for products with `m`.
+template <class Test>
+void for_each_matmul(Path path, const Matrix& m, const Test& test) {
+  for_each_kernel(
+      [&](const Kernels& kernels) {
+        const Matmul& matmul = kernels.matmul(path, m);
+        return std::pair(matmul.packing, matmul.multiply);
+      },
+      test);
 }
 
 inline std::uint32_t bits_of(float value) {
@@ -197,13 +227,48 @@ class StoredMatrix {
 };
 
 // Every nth of a list, from a place that `seed` chooses, where the environment's BALEEN_TEST_EVERY is n: an
-// emulator would take too long for all. Lists of neighbouring sizes have different ones left out.
+// emulator would take too long for all. Lists of neighbouring sizes have different ones left out; one at
+// least is kept.
 template <class T>
-std::vector<T> thinned(std::vector<T> list, std::size_t seed) {
+std::vector<T> thinned(const std::vector<T>& list, std::size_t seed) {
   const char* every = std::getenv("BALEEN_TEST_EVERY");
   const std::size_t n = every ? std::max(1, std::atoi(every)) : 1;
   std::vector<T> kept;
-  for (std::size_t i = seed % n; i < list.size(); i += n) kept.push_back(list[i]);
+  if (list.empty()) return kept;
+  for (std::size_t i = seed % std::min(n, list.size()); i < list.size(); i += n) kept.push_back(list[i]);
+  return kept;
+}
+
+// The kernels, for every path and table, that multiply a matrix of this shape.
+inline std::vector<decltype(Matmul::multiply)> kernels_for(const Shape& shape) {
+  static constexpr std::byte something{};
+  const Matrix outline{.format = shape.format,
+                       .scale_format = shape.scale_format,
+                       .rows = shape.rows,
+                       .cols = shape.cols,
+                       .values = &something,
+                       .scales = shape.block_cols ? &something : nullptr,
+                       .block_rows = shape.block_rows,
+                       .block_cols = std::max<std::size_t>(shape.block_cols, 1),
+                       .zeros = shape.zeros ? &something : nullptr,
+                       .group_index = shape.group_index ? &something : nullptr};
+  std::vector<decltype(Matmul::multiply)> list;
+  for (const UsableTable& table : usable_tables()) {
+    for (const Path path : {Path::exact, Path::batch, Path::stream}) {
+      list.push_back(table.kernels->matmul(path, outline).multiply);
+    }
+  }
+  return list;
+}
+
+// Likewise of the shapes that each format and kernel gets: none is left without.
+inline std::vector<Shape> thinned_shapes(const std::vector<Shape>& shapes, std::size_t seed) {
+  std::map<std::pair<Format, std::vector<decltype(Matmul::multiply)>>, std::vector<Shape>> groups;
+  for (const Shape& shape : shapes) groups[{shape.format, kernels_for(shape)}].push_back(shape);
+  std::vector<Shape> kept;
+  for (const auto& [key, group] : groups) {
+    for (const Shape& shape : thinned(group, seed)) kept.push_back(shape);
+  }
   return kept;
 }
 
@@ -229,7 +294,7 @@ inline std::vector<Shape> all_shapes(std::size_t rows, std::size_t cols) {
   for (const std::size_t group : {std::size_t{32}, std::size_t{24}, std::size_t{64}, cols}) {
     shapes.push_back({Format::mxfp4, rows, cols, Format::e8m0, 1, group});
   }
-  return thinned(shapes, cols);
+  return thinned_shapes(shapes, cols);
 }
 
 inline std::string describe(const Shape& s) {
