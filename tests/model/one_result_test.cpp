@@ -60,12 +60,13 @@ TEST_CASE("contexts of several segments: the same bits for any threads and chunk
   for (const std::string& name : long_cases) {
     CAPTURE(name);
     const Model model = Model::open(golden_dir() / name);
-    const auto ids = random_ids(3 * kernels::attention_segment + 77, model.config().vocab_size, 7);
+    // Two whole segments and a part: attention takes time by the square of the length.
+    const auto ids = random_ids(2 * kernels::attention_segment + 77, model.config().vocab_size, 7);
     const auto scalar = last_logits(model, ids, kernels::find_kernels("scalar"), 2, 2048);
     for (const auto& table : kernels::usable_tables()) {
       const std::string isa = std::string(table.isa) + " " + table.features;
       CAPTURE(isa);
-      const auto reference = last_logits(model, ids, table.kernels, 2, 2048);
+      const auto reference = table.isa == "scalar" ? scalar : last_logits(model, ids, table.kernels, 2, 2048);
       CHECK(close_rows(scalar, reference, model.config().vocab_size) >= 45);
       CHECK(last_logits(model, ids, table.kernels, 1, 700) == reference);
       CHECK(last_logits(model, ids, table.kernels, 3, 65) == reference);
