@@ -741,8 +741,8 @@ const Kernels& amx_kernels() {
     kernels.matmul = matmul;
     for (std::size_t f = 0; f < format_count; ++f)
       kernels.matmul_transposed[static_cast<std::size_t>(Path::batch)][f] = transposed_on_tiles[f];
-    for (const Path path : {Path::batch, Path::stream})
-      kernels.attention[static_cast<std::size_t>(path)] = attention_on_tiles;
+    kernels.attention[static_cast<std::size_t>(Path::batch)] = prompt_attention_on_tiles;
+    kernels.attention[static_cast<std::size_t>(Path::stream)] = generated_attention_on_tiles;
     return kernels;
   }();
   return table;

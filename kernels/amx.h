@@ -9,7 +9,9 @@ namespace baleen::kernels {
 // columns.
 extern const Packing tile_packing;
 
-void attention_on_tiles(const AttentionArgs&);
+// For tokens that share the work on rows of the cache, and for those that come alone or nearly so.
+void prompt_attention_on_tiles(const AttentionArgs&);
+void generated_attention_on_tiles(const AttentionArgs&);
 // By Format.
 extern void (*const transposed_on_tiles[format_count])(const TransposedArgs&);
 

@@ -56,48 +56,65 @@ void clear_row(std::size_t n, TileRow out) {
   for (std::size_t c = 0; c < n; c += 32) _mm512_storeu_si512(out.at(c), _mm512_setzero_si512());
 }
 
-// Rows of bf16 as tiles of pairs: rows 2i and 2i + 1 become pair i. Tiles [16 pairs][16 columns][2] of the
-// same columns lie one after another, `steps` of them; this writes one pair.
-void put_pair(TileRow first, TileRow second, std::size_t width, std::size_t pair, std::size_t steps,
-              std::byte* tiles) {
-  std::byte* out = tiles + pair * 64;
+// Two vectors of 32 columns of bf16, x above y, as rows of two tiles of pairs: each column of x beside the
+// same one of y; columns [0, 16) and [16, 32).
+struct Pairs {
+  __m512i low;
+  __m512i high;
+};
+
+Pairs pair_up(__m512i x, __m512i y) {
   const __m512i low_order = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
   const __m512i high_order = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
-  for (std::size_t c = 0; c < width; c += 32, out += 2 * steps * tile_bytes) {
-    const __m512i x = _mm512_loadu_si512(first.at(c));
-    const __m512i y = _mm512_loadu_si512(second.at(c));
-    const __m512i low = _mm512_unpacklo_epi16(x, y);  // by 128-bit lanes: columns 0 to 3, 8 to 11, ...
-    const __m512i high = _mm512_unpackhi_epi16(x, y);
-    _mm512_storeu_si512(out, _mm512_permutex2var_epi64(low, low_order, high));
-    if (width - c > 16)
-      _mm512_storeu_si512(out + steps * tile_bytes, _mm512_permutex2var_epi64(low, high_order, high));
-  }
+  const __m512i low = _mm512_unpacklo_epi16(x, y);  // by 128-bit lanes: columns 0 to 3, 8 to 11, ...
+  const __m512i high = _mm512_unpackhi_epi16(x, y);
+  return {_mm512_permutex2var_epi64(low, low_order, high), _mm512_permutex2var_epi64(low, high_order, high)};
 }
 
-// c [16 * down, 16 * across] = a b, both in tiles: of each block of 16 rows (a) or columns (b) `steps` tiles
-// one after another, and the blocks likewise. c: rows of float32, c_stride floats apart. down and across are
-// 1 or 2.
-template <std::size_t down, std::size_t across>
-void multiply_block(const std::byte* a, const std::byte* b, std::size_t steps, float* c,
-                    std::size_t c_stride) {
+// ---- Products of tiles in memory.
+
+// The tiles of an operand, 16 rows (left) or columns (right) of it each.
+struct Tiles {
+  const std::byte* first;
+  std::size_t other;  // bytes to the tile of the next 16 rows or columns
+  std::size_t step;   // bytes to the next step of k
+};
+
+// Of `steps` steps that lie one after another, and the next 16 rows or columns behind them.
+Tiles in_rows(const std::byte* tiles, std::size_t steps) {
+  return {tiles, steps * tile_bytes, tile_bytes};
+}
+// Two times 16 rows or columns side by side: of these, a stream of steps, some are prefetched.
+Tiles in_twos(const std::byte* tiles) {
+  return {tiles, tile_bytes, 2 * tile_bytes};
+}
+
+// Steps ahead of its loads that a stream is brought from the second-level cache into the first.
+constexpr std::size_t steps_ahead = 2;
+
+inline void prefetch_tiles(const std::byte* stream) {
+  for (std::size_t line = 0; line < 2 * tile_bytes; line += 64)
+    __builtin_prefetch(stream + steps_ahead * 2 * tile_bytes + line);
+}
+
+// c [16 * down, 16 * across] = a b, rows of float32 c_stride floats apart. down and across are 1 or 2. Loads
+// stand before products: where nothing overlaps, it saves a tenth.
+template <std::size_t down, std::size_t across, bool a_streams>
+void multiply_block(Tiles a, Tiles b, std::size_t steps, float* c, std::size_t c_stride) {
   zero_tile<0>();
   if constexpr (across > 1) zero_tile<1>();
   if constexpr (down > 1) zero_tile<2>();
   if constexpr (down > 1 && across > 1) zero_tile<3>();
-  const std::size_t block_bytes = steps * tile_bytes;
-  for (std::size_t k = 0; k < steps; ++k, a += tile_bytes, b += tile_bytes) {
-    load_tile<4>(a);
-    load_tile<6>(b);
+  for (std::size_t k = 0; k < steps; ++k, a.first += a.step, b.first += b.step) {
+    load_tile<4>(a.first);
+    load_tile<6>(b.first);
+    if constexpr (across > 1) load_tile<7>(b.first + b.other);
+    if constexpr (down > 1) load_tile<5>(a.first + a.other);
+    prefetch_tiles(a_streams ? a.first : b.first);
     multiply_tiles<0, 4, 6>();
-    if constexpr (across > 1) {
-      load_tile<7>(b + block_bytes);
-      multiply_tiles<1, 4, 7>();
-    }
-    if constexpr (down > 1) {
-      load_tile<5>(a + block_bytes);
-      multiply_tiles<2, 5, 6>();
-      if constexpr (across > 1) multiply_tiles<3, 5, 7>();
-    }
+    if constexpr (across > 1) multiply_tiles<1, 4, 7>();
+    if constexpr (down > 1) multiply_tiles<2, 5, 6>();
+    if constexpr (down > 1 && across > 1) multiply_tiles<3, 5, 7>();
   }
   const std::size_t c_bytes = c_stride * sizeof(float);
   store_tile<0>(c, c_bytes);
@@ -106,232 +123,641 @@ void multiply_block(const std::byte* a, const std::byte* b, std::size_t steps, f
   if constexpr (down > 1 && across > 1) store_tile<3>(c + 16 * c_stride + 16, c_bytes);
 }
 
-void multiply_block(const std::byte* a, const std::byte* b, std::size_t steps, float* c, std::size_t c_stride,
-                    bool two_down, bool two_across) {
-  if (two_down) {
-    two_across ? multiply_block<2, 2>(a, b, steps, c, c_stride)
-               : multiply_block<2, 1>(a, b, steps, c, c_stride);
-  } else {
-    two_across ? multiply_block<1, 2>(a, b, steps, c, c_stride)
-               : multiply_block<1, 1>(a, b, steps, c, c_stride);
-  }
-}
-
-// out[t][0, cols) = c[t][...] for count tokens; the scratch rows of c are 32 floats apart.
-void store_block(const float* c, std::size_t count, std::size_t cols, float* out, std::size_t out_stride) {
+// out[t][0, cols) = c[t][...] for count tokens; rows of c, in scratch, are whole vectors.
+void store_block(const float* c, std::size_t c_stride, std::size_t count, std::size_t cols, float* out,
+                 std::size_t out_stride) {
   for (std::size_t t = 0; t < count; ++t) {
     for (std::size_t i = 0; i < cols; i += 16) {
       const std::size_t n = smaller(cols - i, 16);
-      V::store(out + t * out_stride + i, V::load(c + t * 32 + i), n);
+      V::store(out + t * out_stride + i, V::load(c + t * c_stride + i), n);
     }
   }
 }
 
-// out [count, cols] = a b for up to 32 rows, a and b in tiles. block: 32 * 32 floats.
+// out [count, cols] = a b for up to 32 rows; b's tiles of 32 columns side by side, a's in rows. block: 32 *
+// 32 floats.
 void weigh_rows(const std::byte* a, std::size_t count, const std::byte* b, std::size_t steps,
                 std::size_t cols, float* out, std::size_t out_stride, float* block) {
   for (std::size_t c = 0; c < cols; c += 32) {
     const bool direct = count % 16 == 0 && cols - c >= 32;
-    multiply_block(a, b + c / 16 * steps * tile_bytes, steps, direct ? out + c : block,
-                   direct ? out_stride : 32, count > 16, cols - c > 16);
-    if (!direct) store_block(block, count, smaller(cols - c, 32), out + c, out_stride);
+    float* to = direct ? out + c : block;
+    const std::size_t stride = direct ? out_stride : 32;
+    const Tiles values = in_twos(b + c / 32 * steps * 2 * tile_bytes);
+    count > 16 ? multiply_block<2, 2, false>(in_rows(a, steps), values, steps, to, stride)
+               : multiply_block<1, 2, false>(in_rows(a, steps), values, steps, to, stride);
+    if (!direct) store_block(block, 32, count, smaller(cols - c, 32), out + c, out_stride);
   }
 }
 
-// What a call to attention keeps in scratch.
-struct Segment {
-  std::size_t begin;      // multiple of attention_block
-  std::size_t positions;  // multiple of attention_block
-  std::size_t key_steps;  // tiles that hold a key row
-  std::byte* keys;        // tiles of [positions, k_dim]
-  std::byte* values;      // tiles of pairs of positions of [positions, v_dim]
-  std::byte* queries;     // tiles of pairs of columns of [k_dim, 32 queries]
-  std::byte* weights;     // tiles of [32 queries, positions]
-  float* scores;          // [positions, 32 queries]
-  std::byte* value_rows;  // tiles of two rows of values
-  float* widened;         // one row
-  float* block;           // [32, 32] results
+// ---- The KV cache.
+
+// Columns [c, c + count) of a row of the KV cache, up to 32 of them, as bf16; zeros behind.
+template <KvFormat format>
+__m512i load_kv(const std::byte* row, std::size_t c, std::size_t count) {
+  const auto mask = static_cast<__mmask32>((std::uint64_t{1} << count) - 1);
+  const auto low = static_cast<__mmask16>(mask);
+  const auto high = static_cast<__mmask16>(mask >> 16);
+  if constexpr (format == KvFormat::bf16) {
+    return _mm512_maskz_loadu_epi16(mask, row + c * 2);
+  } else if constexpr (format == KvFormat::f32) {
+    const std::byte* x = row + c * sizeof(float);
+    return to_bf16(_mm512_maskz_loadu_ps(low, x), _mm512_maskz_loadu_ps(high, x + 16 * sizeof(float)));
+  } else {
+    static_assert(kv_group == 32);
+    const std::byte* group = row + c / kv_group * kv_group_bytes;
+    const __m512 scale = _mm512_broadcastss_ps(_mm_maskz_loadu_ps(static_cast<__mmask8>(mask & 1), group));
+    const __m256i codes = _mm256_maskz_loadu_epi8(mask, group + sizeof(float));
+    const auto widen = [&](__m128i code, __mmask16 some) {
+      const __m512 value = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(code));
+      return _mm512_maskz_mul_ps(some, _mm512_sub_ps(value, V::set1(128)), scale);
+    };
+    return to_bf16(widen(_mm256_castsi256_si128(codes), low),
+                   widen(_mm256_extracti128_si256(codes, 1), high));
+  }
+}
+
+// Rows of the cache, of which positions [begin, end) are to be read and others stand for zeros.
+struct KvRows {
+  const std::byte* first;  // position 0
+  std::size_t stride;      // bytes
+  std::size_t width;       // columns
+  std::size_t bytes;       // of a row
+  std::size_t begin;
+  std::size_t end;
+
+  const std::byte* at(std::size_t position) const { return first + position * stride; }
+  bool has(std::size_t position, std::size_t count) const {
+    return begin <= position && position + count <= end;
+  }
+  // Columns of a position from c on that there are, 32 at most.
+  std::size_t cols(std::size_t position, std::size_t c) const {
+    return has(position, 1) ? smaller(32, width - c) : 0;
+  }
 };
 
-Segment lay_out(const AttentionArgs& a) {
-  Segment s = {};
-  s.begin = a.begin / attention_block * attention_block;
-  s.positions = round_up(a.end - s.begin, attention_block);
-  s.key_steps = round_up(a.k_dim, 32) / 32;
-  std::byte* free = bytes_of(aligned(a.scratch));
-  const auto take = [&](std::size_t bytes) {
-    std::byte* begin = free;
-    free += round_up(bytes, 64);
-    return begin;
-  };
-  s.keys = take(s.positions / 16 * s.key_steps * tile_bytes);
-  s.values = take(s.positions * round_up(a.v_dim, 16) * 2);
-  s.queries = take(query_block / 16 * s.key_steps * tile_bytes);
-  s.weights = take(query_block * s.positions * 2);
-  s.scores = reinterpret_cast<float*>(take(query_block * s.positions * sizeof(float)));
-  s.value_rows = take(round_up(a.v_dim, 32) / 32 * tile_bytes);
-  s.widened = reinterpret_cast<float*>(take(round_up(larger(a.k_dim, a.v_dim), 32) * sizeof(float)));
-  s.block = reinterpret_cast<float*>(take(32 * 32 * sizeof(float)));
-  return s;
-}
-
-// A row of the KV cache as bf16, then zeros up to whole tiles. widened: room for padded(width).
-void round_kv_row(KvFormat format, const std::byte* row, std::size_t width, float* widened, TileRow out) {
-  if (format == KvFormat::bf16) {
-    for (std::size_t c = 0; c < width; c += 32) {
-      const auto words = static_cast<__mmask32>(width - c < 32 ? (1u << (width - c)) - 1 : ~0u);
-      _mm512_storeu_si512(out.at(c), _mm512_maskz_loadu_epi16(words, row + 2 * c));
+// Rows that will be read soon, brought into the second-level cache some lines at a time, beside products of
+// tiles. They are read as several streams: memory likes that better (measured in simd/stream.h).
+class Ahead {
+ public:
+  Ahead(const KvRows& rows, std::size_t begin, std::size_t count) {
+    if (count < streams || !rows.has(begin, count)) return;
+    row_ = rows.at(begin);
+    row_bytes_ = rows.stride;
+    row_lines_ = (rows.bytes + 63) / 64;
+    rows_ = count / streams;
+  }
+  // How often bring() has something to do.
+  std::size_t turns() const { return rows_ * row_lines_; }
+  // A line of each stream, `turns` times.
+  void bring(std::size_t turns) {
+    for (; turns > 0 && done_ < rows_; --turns) {
+      for (std::size_t stream = 0; stream < streams; ++stream)
+        _mm_prefetch(row_ + (done_ + stream * rows_) * row_bytes_ + line_ * 64, _MM_HINT_T1);
+      if (++line_ < row_lines_) continue;
+      line_ = 0;
+      ++done_;
     }
-    return;
   }
-  const float* x = widened;
-  if (format == KvFormat::f32 && reinterpret_cast<std::uintptr_t>(row) % alignof(float) == 0) {
-    x = reinterpret_cast<const float*>(row);
-  } else {
-    widen_kv_row<V>(format, row, width, widened);
-  }
-  round_row(x, width, out);
+
+ private:
+  static constexpr std::size_t streams = 4;
+  const std::byte* row_ = nullptr;
+  std::size_t row_bytes_ = 0;
+  std::size_t row_lines_ = 0;
+  std::size_t rows_ = 0;  // of a stream
+  std::size_t done_ = 0;
+  std::size_t line_ = 0;
+};
+
+// ---- Softmax.
+
+// 2^x for a weight that will be rounded to bf16, off by 3e-6 of itself at most; 0 below 2^-126. NaN stays.
+// The polynomial is that of degree 4 with the least relative error on [-1/2, 1/2].
+__m512 rough_exp2(__m512 x) {
+  const __m512 n = V::round(x);
+  const __m512 r = V::sub(x, n);
+  __m512 p = V::fma(r, V::set1(0.00957010034f), V::set1(0.0559178591f));
+  p = V::fma(p, r, V::set1(0.240247443f));
+  p = V::fma(p, r, V::set1(0.693121791f));
+  p = V::fma(p, r, V::set1(0.999999285f));
+  return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(x, V::set1(-126), _CMP_NLT_UQ), p, n);
 }
 
-// Keys and values of positions [a.begin, a.end) as tiles want them, zeros around. Returns whether every value
-// is finite.
-bool fill_segment(const AttentionArgs& a, const Segment& s) {
-  const bool one_row = a.values == a.keys && a.value_row_bytes == a.key_row_bytes && a.v_dim <= a.k_dim;
-  const std::size_t value_steps = round_up(a.v_dim, 32) / 32;
-  __m512i largest = _mm512_setzero_si512();
-  const auto fill_pair = [&](std::size_t p) {
-    TileRow values[2];
-    for (std::size_t i = 0; i < 2; ++i) {
-      const std::size_t position = s.begin + p + i;
-      const TileRow key = tile_row(s.keys, p + i, s.key_steps);
-      const TileRow value = one_row ? key : tile_row(s.value_rows, i, value_steps);
-      values[i] = value;
-      if (position < a.begin || position >= a.end) {
-        clear_row(a.k_dim, key);
-        clear_row(a.v_dim, value);
-        continue;
-      }
-      round_kv_row(a.kv_format, a.keys + position * a.key_row_bytes, a.k_dim, s.widened, key);
-      if (!one_row)
-        round_kv_row(a.kv_format, a.values + position * a.value_row_bytes, a.v_dim, s.widened, value);
-      for (std::size_t c = 0; c < a.v_dim; c += 32) {
-        const auto words = static_cast<__mmask32>(a.v_dim - c < 32 ? (1u << (a.v_dim - c)) - 1 : ~0u);
-        const __m512i magnitude =
-            _mm512_and_si512(_mm512_maskz_loadu_epi16(words, value.at(c)), _mm512_set1_epi16(0x7fff));
-        largest = _mm512_max_epu16(largest, magnitude);
-      }
-    }
-    put_pair(values[0], values[1], a.v_dim, p / 2, s.positions / 32, s.values);
-  };
-  // Four streams through the cache, for the reason given in simd/stream.h.
-  constexpr std::size_t streams = 4;
-  static_assert(attention_block % (2 * streams) == 0);
-  const std::size_t share = s.positions / streams;
-  for (std::size_t p = 0; p < share; p += 2) {
-    for (std::size_t stream = 0; stream < streams; ++stream) fill_pair(stream * share + p);
-  }
-  constexpr int infinity = 0x7f80;
-  return _mm512_cmpge_epu16_mask(largest, _mm512_set1_epi16(infinity)) == 0;
-}
+// Positions that are softened together.
+struct Window {
+  std::size_t begin;      // multiple of attention_block
+  std::size_t positions;  // multiple of attention_block
+  float* scores;          // [positions, 32 queries]
+  std::byte* weights;     // tiles of [32 queries, positions]
+};
 
-// Scores of 16 queries to their softmax's weights: weights[query][position] in bf16. The sum is of the
-// rounded weights, those that will be multiplied.
-void soften_tile(const AttentionArgs& a, const Segment& s, std::size_t q, std::size_t count,
-                 std::size_t tile) {
-  float* scores = s.scores + tile * 16;
+// Scores of 16 queries to their softmax's weights, weights[query][position] in bf16, that continue the
+// running softmax in a.state. Returns what the sums so far are to be multiplied by. The sum is of the rounded
+// weights, those that will be multiplied.
+__m512 soften_tile(const AttentionArgs& a, const Window& w, std::size_t q, std::size_t count,
+                   std::size_t tile) {
+  float* scores = w.scores + tile * 16;
   const auto lanes = V::low_lanes(count);
   const __m512i first = _mm512_maskz_loadu_epi32(lanes, a.first + q);
-  const __m512i last = _mm512_maskz_loadu_epi32(lanes, a.last + q);
+  const __m512i last = _mm512_mask_loadu_epi32(_mm512_set1_epi32(-1), lanes, a.last + q);
   const std::size_t all_begin = larger(a.begin, _mm512_reduce_max_epu32(first));  // what every query sees
   const std::size_t all_end = smaller(a.end, _mm512_reduce_min_epu32(last));
-  const __m512 scale = V::set1(a.scale);
-  __m512 maximum = V::set1(minus_infinity);
-  for (std::size_t p = 0; p < s.positions; ++p) {
-    const std::size_t position = s.begin + p;
-    __mmask16 sees = 0xffff;
-    if (position < all_begin || position >= all_end) {
-      const __m512i here = _mm512_set1_epi32(static_cast<int>(position));
-      sees = _mm512_cmple_epu32_mask(first, here) & _mm512_cmpgt_epu32_mask(last, here);
-      if (position < a.begin || position >= a.end) sees = 0;
-    }
-    const __m512 score =
-        _mm512_mask_mul_ps(V::set1(minus_infinity), sees, V::load(scores + p * query_block), scale);
-    V::store(scores + p * query_block, score);
-    maximum = V::max(score, maximum);
+  float before[2][16];
+  for (std::size_t i = 0; i < 16; ++i) {
+    before[0][i] = i < count ? a.state[q + i].maximum : minus_infinity;
+    before[1][i] = i < count ? a.state[q + i].sum : 0;
   }
-  const __mmask16 none = _mm512_cmpeq_ps_mask(maximum, V::set1(minus_infinity));
-  const __m512 shift = _mm512_mask_mov_ps(maximum, none, V::set1(0));
+  const __m512 scale = V::set1(a.scale);
+  const __m512 none = V::set1(minus_infinity);
+  __m512 maxima[4] = {V::load(before[0]), none, none, none};
+  for (std::size_t p = 0; p < w.positions; p += 4) {
+    const std::size_t position = w.begin + p;
+    const bool all_see = all_begin <= position && position + 4 <= all_end;
+    for (std::size_t i = 0; i < 4; ++i) {
+      float* at = scores + (p + i) * query_block;
+      __m512 score = V::mul(V::load(at), scale);
+      if (!all_see) {
+        const __m512i here = _mm512_set1_epi32(static_cast<int>(position + i));
+        __mmask16 sees = _mm512_cmple_epu32_mask(first, here) & _mm512_cmpgt_epu32_mask(last, here);
+        if (position + i < a.begin || position + i >= a.end) sees = 0;
+        score = _mm512_mask_mov_ps(none, sees, score);
+      }
+      V::store(at, score);
+      maxima[i] = V::max(score, maxima[i]);
+    }
+  }
+  const __m512 maximum = V::max(V::max(maxima[0], maxima[1]), V::max(maxima[2], maxima[3]));
+  const __m512 shift = _mm512_mask_mov_ps(maximum, _mm512_cmpeq_ps_mask(maximum, none), V::set1(0));
+  const __m512 log2_e = V::set1(1.44269504088896341f);
+  const auto share = [&](const float* score) {
+    return rough_exp2(V::mul(V::sub(V::load(score), shift), log2_e));
+  };
   __m512 sums[2] = {V::set1(0), V::set1(0)};
-  for (std::size_t p = 0; p < s.positions; p += 32) {
+  for (std::size_t p = 0; p < w.positions; p += 32) {
     __m512i pairs[16];  // [pair of positions][query]
     for (std::size_t i = 0; i < 16; ++i) {
       const float* two = scores + (p + 2 * i) * query_block;
-      pairs[i] =
-          interleave(exp<V>(V::sub(V::load(two), shift)), exp<V>(V::sub(V::load(two + query_block), shift)));
+      pairs[i] = interleave(share(two), share(two + query_block));
       sums[0] = V::add(sums[0], _mm512_castsi512_ps(_mm512_slli_epi32(pairs[i], 16)));
       sums[1] = V::add(sums[1], _mm512_castsi512_ps(_mm512_and_si512(pairs[i], _mm512_set1_epi32(~0xffff))));
     }
     transpose_16x16(pairs, pairs);
-    std::byte* out = s.weights + (tile * (s.positions / 32) + p / 32) * tile_bytes;
+    std::byte* out = w.weights + (tile * (w.positions / 32) + p / 32) * tile_bytes;
     for (std::size_t i = 0; i < 16; ++i) _mm512_storeu_si512(out + i * 64, pairs[i]);
   }
-  float maxima[16];
-  float sum[16];
-  V::store(maxima, maximum);
-  V::store(sum, V::add(sums[0], sums[1]));
-  for (std::size_t i = 0; i < count; ++i) a.state[q + i] = {maxima[i], sum[i]};
+  const __m512 factor = exp<V>(V::sub(V::load(before[0]), shift));
+  float after[2][16];
+  V::store(after[0], maximum);
+  V::store(after[1], V::fma(V::load(before[1]), factor, V::add(sums[0], sums[1])));
+  for (std::size_t i = 0; i < count; ++i) a.state[q + i] = {after[0][i], after[1][i]};
+  return factor;
 }
 
-void attend_segment(const AttentionArgs& a) {
-  const Segment s = lay_out(a);
-  if (!fill_segment(a, s) && a.queries > 1) {
-    // 0 times infinity is NaN: a query must not even be near a position that it does not see.
-    for (std::size_t q = 0; q < a.queries; ++q) {
-      AttentionArgs one = a;
-      one.q += q * a.q_stride;
-      one.queries = 1;
-      one.first += q;
-      one.last += q;
-      one.state += q;
-      one.out += q * a.out_stride;
-      one.begin = larger(a.begin, a.first[q]);
-      one.end = smaller(a.end, a.last[q]);
-      attention_on_tiles(one);
-    }
-    return;
+// ---- What both kernels share.
+
+// Rows of a call and their tiles.
+struct Rows {
+  KvRows keys;
+  KvRows values;
+  bool one_row;           // values are the keys' first columns
+  std::size_t key_steps;  // tiles that hold a key row
+  std::byte* queries;     // tiles of pairs of columns of [k_dim, 32 queries]
+};
+
+// Hands out scratch in whole cache lines.
+class Room {
+ public:
+  explicit Room(const AttentionArgs& a) : free_(bytes_of(aligned(a.scratch))) {}
+  std::byte* tiles(std::size_t count) {
+    std::byte* begin = free_;
+    free_ += count * tile_bytes;
+    return begin;
   }
+  float* floats(std::size_t count) {
+    return reinterpret_cast<float*>(
+        tiles(round_up(count, tile_bytes / sizeof(float)) * sizeof(float) / tile_bytes));
+  }
+
+ private:
+  std::byte* free_;
+};
+
+Rows rows_of(const AttentionArgs& a, Room& room) {
+  Rows rows = {};
+  rows.keys = {a.keys, a.key_row_bytes, a.k_dim, kv_row_bytes(a.kv_format, a.k_dim), a.begin, a.end};
+  rows.values = {a.values, a.value_row_bytes, a.v_dim, kv_row_bytes(a.kv_format, a.v_dim), a.begin, a.end};
+  rows.one_row = a.values == a.keys && a.value_row_bytes == a.key_row_bytes && a.v_dim <= a.k_dim;
+  rows.key_steps = round_up(a.k_dim, 32) / 32;
+  rows.queries = room.tiles(query_block / 16 * rows.key_steps);
+  return rows;
+}
+
+void pack_queries(const AttentionArgs& a, const Rows& rows, std::size_t q, std::size_t count) {
+  tile_packing.pack({.x = a.q + q * a.q_stride,
+                     .x_stride = a.q_stride,
+                     .tokens = count,
+                     .cols = a.k_dim,
+                     .col_end = a.k_dim,
+                     .packed = rows.queries});
+}
+
+// Tiles of pairs of positions of values, `across` tiles of columns side by side, then the next 32 positions.
+template <std::size_t across>
+class ValueTiles {
+ public:
+  ValueTiles(Room& room, std::size_t cols, std::size_t positions)
+      : steps_(positions / 32), tiles_(room.tiles(round_up(cols, larger(across * 16, 32)) / 16 * steps_)) {}
+
+  // Columns [c, c + across * 16) of positions from 32 * step on; c is a multiple of across * 16.
+  const std::byte* at(std::size_t c, std::size_t step) const {
+    return tiles_ + (c / (across * 16) * steps_ + step) * across * tile_bytes;
+  }
+  std::size_t steps() const { return steps_; }
+
+  // Columns [c, c + 32) of positions p and p + 1, p even.
+  void put(std::size_t p, std::size_t c, __m512i x, __m512i y) {
+    const Pairs pairs = pair_up(x, y);
+    std::byte* out = tiles_ + (c / (across * 16) * steps_ + p / 32) * across * tile_bytes +
+                     c % (across * 16) / 16 * tile_bytes + p % 32 / 2 * tile_row_bytes;
+    _mm512_store_si512(out, pairs.low);
+    _mm512_store_si512(out + tile_bytes, pairs.high);
+  }
+
+ private:
+  std::size_t steps_;
+  std::byte* tiles_;
+};
+
+// Whether no number of `count` rows is infinite or NaN.
+bool are_finite(const float* x, std::size_t stride, std::size_t count, std::size_t cols) {
+  constexpr int infinite_or_nan = 0x99;
+  __mmask16 odd = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    for (std::size_t c = 0; c < cols; c += 16)
+      odd |= _mm512_fpclass_ps_mask(V::load(x + i * stride + c, smaller(cols - c, 16)), infinite_or_nan);
+  }
+  return odd == 0;
+}
+
+// The first `count` of 32 numbers, then zeros.
+__m512i keep_bf16(__m512i x, std::size_t count) {
+  return _mm512_maskz_mov_epi16(static_cast<__mmask32>((std::uint64_t{1} << count) - 1), x);
+}
+
+// Two rows of values, p positions from the tiles' first.
+template <KvFormat format, std::size_t across>
+void put_values(const KvRows& rows, std::size_t position, std::size_t p, ValueTiles<across>& tiles) {
+  const std::byte* row = rows.at(position);
+  for (std::size_t c = 0; c < rows.width; c += 32) {
+    tiles.put(p, c, load_kv<format>(row, c, rows.cols(position, c)),
+              load_kv<format>(row + rows.stride, c, rows.cols(position + 1, c)));
+  }
+}
+
+// ---- Prompts: a segment's rows are made into tiles once for many queries, and softened as a whole: nothing
+// is rescaled on the way.
+
+template <KvFormat format>
+void fill_segment(const Rows& rows, const Window& w, std::byte* key_tiles, ValueTiles<2>& value_tiles) {
+  const std::size_t shared = rows.one_row ? rows.values.width : 0;
+  for (std::size_t p = 0; p < w.positions; p += 2) {
+    const std::size_t position = w.begin + p;
+    const std::byte* key = rows.keys.at(position);
+    std::byte* tile =
+        key_tiles + (p / 32 * rows.key_steps * 2 + p % 32 / 16) * tile_bytes + p % 16 * tile_row_bytes;
+    for (std::size_t c = 0; c < rows.keys.width; c += 32, tile += 2 * tile_bytes) {
+      const __m512i x = load_kv<format>(key, c, rows.keys.cols(position, c));
+      const __m512i y = load_kv<format>(key + rows.keys.stride, c, rows.keys.cols(position + 1, c));
+      _mm512_store_si512(tile, x);
+      _mm512_store_si512(tile + tile_row_bytes, y);
+      if (c + 32 <= shared) {
+        value_tiles.put(p, c, x, y);
+      } else if (c < shared) {
+        value_tiles.put(p, c, keep_bf16(x, shared - c), keep_bf16(y, shared - c));
+      }
+    }
+    if (!rows.one_row) put_values<format>(rows.values, position, p, value_tiles);
+  }
+}
+
+// Returns whether every result is finite.
+template <KvFormat format>
+bool attend_segment(const AttentionArgs& a) {
+  Room room(a);
+  const Rows rows = rows_of(a, room);
+  Window w = {};
+  w.begin = a.begin / attention_block * attention_block;
+  w.positions = round_up(a.end - w.begin, attention_block);
+  w.scores = room.floats(query_block * w.positions);
+  w.weights = room.tiles(query_block / 16 * w.positions / 32);
+  float* block = room.floats(32 * 32);
+  std::byte* key_tiles = room.tiles(w.positions / 16 * rows.key_steps);  // 32 positions side by side
+  ValueTiles<2> value_tiles(room, a.v_dim, w.positions);
+  fill_segment<format>(rows, w, key_tiles, value_tiles);
+  for (std::size_t q = 0; q < a.queries; ++q) a.state[q] = {minus_infinity, 0};
+  bool finite = true;
   for (std::size_t q = 0; q < a.queries; q += query_block) {
     const std::size_t count = smaller(query_block, a.queries - q);
-    tile_packing.pack({.x = a.q + q * a.q_stride,
-                       .x_stride = a.q_stride,
-                       .tokens = count,
-                       .cols = a.k_dim,
-                       .col_end = a.k_dim,
-                       .packed = s.queries});
-    for (std::size_t p = 0; p < s.positions; p += 32) {
-      multiply_block(s.keys + p / 16 * s.key_steps * tile_bytes, s.queries, s.key_steps,
-                     s.scores + p * query_block, query_block, true, count > 16);
+    pack_queries(a, rows, q, count);
+    const Tiles queries = in_rows(rows.queries, rows.key_steps);
+    for (std::size_t p = 0; p < w.positions; p += 32) {
+      const Tiles keys = in_twos(key_tiles + p / 16 * rows.key_steps * tile_bytes);
+      float* scores = w.scores + p * query_block;
+      count > 16 ? multiply_block<2, 2, true>(keys, queries, rows.key_steps, scores, query_block)
+                 : multiply_block<2, 1, true>(keys, queries, rows.key_steps, scores, query_block);
     }
     for (std::size_t tile = 0; tile * 16 < count; ++tile)
-      soften_tile(a, s, q + tile * 16, smaller(16, count - tile * 16), tile);
-    weigh_rows(s.weights, count, s.values, s.positions / 32, a.v_dim, a.out + q * a.out_stride, a.out_stride,
-               s.block);
+      soften_tile(a, w, q + tile * 16, smaller(16, count - tile * 16), tile);
+    float* out = a.out + q * a.out_stride;
+    weigh_rows(w.weights, count, value_tiles.at(0, 0), w.positions / 32, a.v_dim, out, a.out_stride, block);
+    finite = are_finite(out, a.out_stride, count, a.v_dim) && finite;
   }
+  return finite;
+}
+
+// ---- Generated tokens: a token meets each layer's rows once and has read all of its weights between, so
+// rows come from memory, and so would any scratch that is as large. A window of positions at a time is made
+// into tiles beside the products that they take part in, while the next window's rows are on their way.
+
+constexpr std::size_t window_positions = 128;
+static_assert(attention_segment % window_positions == 0 && window_positions % 64 == 0);
+// Sums that are made side by side, and so tiles of keys or values that a step multiplies by a tile of queries
+// or of weights; half as many by two.
+constexpr std::size_t step_tiles = 4;
+
+// One step of k. `few` are one or two (S) tiles of queries or of weights, `many` step_tiles / S of keys (left
+// operands) or values (right ones). Sum many * S + few. beside(i) is called for i = 0, ..., 3.
+template <std::size_t S, bool keys, class Work>
+[[gnu::always_inline]] inline void multiply_step(Tiles few, const std::byte* many, const Work& beside) {
+  const auto product = []<int sum, int f, int m>() __attribute__((always_inline)) {
+    keys ? multiply_tiles<sum, m, f>() : multiply_tiles<sum, f, m>();
+  };
+  load_tile<4>(few.first);
+  if constexpr (S == 1) {
+    load_tile<5>(many);
+    load_tile<6>(many + tile_bytes);
+    load_tile<7>(many + 2 * tile_bytes);
+    product.template operator()<0, 4, 5>();
+    beside(0);
+    product.template operator()<1, 4, 6>();
+    beside(1);
+    load_tile<5>(many + 3 * tile_bytes);
+    product.template operator()<2, 4, 7>();
+    beside(2);
+    product.template operator()<3, 4, 5>();
+    beside(3);
+  } else {
+    load_tile<5>(few.first + few.other);
+    load_tile<6>(many);
+    load_tile<7>(many + tile_bytes);
+    product.template operator()<0, 4, 6>();
+    beside(0);
+    product.template operator()<1, 5, 6>();
+    beside(1);
+    product.template operator()<2, 4, 7>();
+    beside(2);
+    product.template operator()<3, 5, 7>();
+    beside(3);
+  }
+}
+
+// f for the numbers of all four sums: f<tile>().
+template <class F>
+void for_sums(const F& f) {
+  f.template operator()<0>();
+  f.template operator()<1>();
+  f.template operator()<2>();
+  f.template operator()<3>();
+}
+
+template <KvFormat format, std::size_t S>
+class Generated {
+ public:
+  // For up to 16 * S queries of a.
+  explicit Generated(const AttentionArgs& a)
+      : a_(a),
+        room_(a),
+        rows_(rows_of(a, room_)),
+        scores_(room_.floats(query_block * window_positions)),
+        weights_(room_.tiles(query_block / 16 * window_positions / 32)),
+        pairs_(room_.tiles(2 * step_tiles)),
+        value_tiles_(room_, a.v_dim, window_positions),
+        sum_tiles_(round_up(a.v_dim, across * 16) / 16),
+        sums_(room_.floats(S * sum_tiles_ * 256)) {}
+
+  // Returns whether every result is finite.
+  bool attend() {
+    pack_queries(a_, rows_, 0, a_.queries);
+    for (std::size_t q = 0; q < a_.queries; ++q) a_.state[q] = {minus_infinity, 0};
+    const std::size_t first = a_.begin / window_positions * window_positions;
+    for (std::size_t begin = first; begin < a_.end; begin += window_positions) {
+      Window w = {};
+      w.begin = larger(begin, a_.begin / attention_block * attention_block);
+      w.positions = smaller(begin + window_positions, round_up(a_.end, attention_block)) - w.begin;
+      w.scores = scores_;
+      w.weights = weights_;
+      const std::size_t next = begin + window_positions;
+      Ahead keys(rows_.keys, next, window_positions);
+      Ahead values(rows_.values, next, rows_.one_row ? 0 : window_positions);
+      if (begin == first) {
+        Ahead now(rows_.keys, w.begin, w.positions);
+        now.bring(now.turns());
+      }
+      score(w, keys);
+      if (!rows_.one_row) {
+        for (std::size_t p = 0; p < w.positions; p += 2)
+          put_values<format>(rows_.values, w.begin + p, p, value_tiles_);
+      }
+      for (std::size_t tile = 0; tile < S; ++tile) {
+        const std::size_t count = smaller(16, a_.queries - tile * 16);
+        const __m512 factor = soften_tile(a_, w, tile * 16, count, tile);
+        if (begin != first) rescale(tile, factor);
+      }
+      weigh(w, begin == first, rows_.one_row ? keys : values);
+    }
+    return write();
+  }
+
+ private:
+  static constexpr std::size_t across = step_tiles / S;  // tiles of positions, or of columns of values
+  static constexpr std::size_t share = across * 16 / 4;  // positions that are rounded beside a product
+
+  // Scores of all positions, and the values that lie in the keys' rows made into tiles. Half of what is ahead
+  // is brought.
+  void score(const Window& w, Ahead& ahead) {
+    constexpr std::size_t block = across * 16;
+    const std::size_t parts = window_positions / block * rows_.key_steps * 4;
+    const std::size_t turns = ahead.turns() / (rows_.one_row ? 2 : 1) / parts + 1;
+    for (std::size_t p = 0; p < w.positions; p += block) {
+      for_sums([]<int tile>() { zero_tile<tile>(); });
+      for (std::size_t part = 0; part < 4; ++part) round_keys(w, p, 0, part);
+      for (std::size_t step = 0; step < rows_.key_steps; ++step) {
+        const Tiles queries = {rows_.queries + step * tile_bytes, rows_.key_steps * tile_bytes, 0};
+        multiply_step<S, true>(
+            queries, step_at(step), [&](std::size_t part) __attribute__((always_inline)) {
+              if (step + 1 < rows_.key_steps) round_keys(w, p, step + 1, part);
+              ahead.bring(turns);
+            });
+      }
+      float* out = w.scores + p * query_block;
+      for_sums([&]<int tile>() {
+        store_tile<tile>(out + tile / S * 16 * query_block + tile % S * 16, query_block * sizeof(float));
+      });
+    }
+  }
+
+  std::byte* step_at(std::size_t step) const { return pairs_ + step % 2 * step_tiles * tile_bytes; }
+
+  // A quarter of a step's keys, those from position p of the window on.
+  [[gnu::always_inline]] void round_keys(const Window& w, std::size_t p, std::size_t step, std::size_t part) {
+    const KvRows& keys = rows_.keys;
+    const std::size_t from = p + part * share;
+    const std::size_t c = step * 32;
+    const std::byte* row = keys.at(w.begin + from);
+    std::byte* out = step_at(step) + part * share * tile_row_bytes;
+    const std::size_t shared = rows_.one_row ? rows_.values.width : 0;
+    if (keys.has(w.begin + from, share) && keys.width - c >= 32 && (c >= shared || shared - c >= 32)) {
+      for (std::size_t i = 0; i < share; i += 2, row += 2 * keys.stride) {
+        const __m512i x = load_kv<format>(row, c, 32);
+        const __m512i y = load_kv<format>(row + keys.stride, c, 32);
+        _mm512_store_si512(out + i * tile_row_bytes, x);
+        _mm512_store_si512(out + (i + 1) * tile_row_bytes, y);
+        if (c < shared) value_tiles_.put(from + i, c, x, y);
+      }
+    } else {
+      for (std::size_t i = 0; i < share; i += 2, row += 2 * keys.stride) {
+        const std::size_t position = w.begin + from + i;
+        const __m512i x = load_kv<format>(row, c, keys.cols(position, c));
+        const __m512i y = load_kv<format>(row + keys.stride, c, keys.cols(position + 1, c));
+        _mm512_store_si512(out + i * tile_row_bytes, x);
+        _mm512_store_si512(out + (i + 1) * tile_row_bytes, y);
+        if (c >= shared) continue;
+        const std::size_t count = smaller(32, shared - c);
+        value_tiles_.put(from + i, c, keep_bf16(x, count), keep_bf16(y, count));
+      }
+    }
+  }
+
+  float* sum_tile(std::size_t query_tile, std::size_t c) const {
+    return sums_ + (query_tile * sum_tiles_ + c / 16) * 256;
+  }
+
+  void rescale(std::size_t tile, __m512 factor) {
+    if (_mm512_cmpneq_ps_mask(factor, V::set1(1)) == 0) return;
+    float factors[16];
+    V::store(factors, factor);
+    for (std::size_t i = 0; i < sum_tiles_; ++i) {
+      float* rows = sum_tile(tile, i * 16);
+      for (std::size_t q = 0; q < 16; ++q)
+        V::store(rows + q * 16, V::mul(V::load(rows + q * 16), V::set1(factors[q])));
+    }
+  }
+
+  // Adds the weighted values to the sums.
+  void weigh(const Window& w, bool first, Ahead& ahead) {
+    const std::size_t steps = w.positions / 32;
+    const std::size_t turns = ahead.turns() / (sum_tiles_ / across * steps * 4) + 1;
+    for (std::size_t c = 0; c < sum_tiles_ * 16; c += across * 16) {
+      const auto sum = [&]<int tile>() { return sum_tile(tile % S, c + tile / S * 16); };
+      for_sums(
+          [&]<int tile>() { first ? zero_tile<tile>() : load_tile<tile>(sum.template operator()<tile>()); });
+      for (std::size_t step = 0; step < steps; ++step) {
+        const Tiles weights = {w.weights + step * tile_bytes, steps * tile_bytes, 0};
+        const std::byte* values = value_tiles_.at(c, step);
+        multiply_step<S, false>(
+            weights, values, [&](std::size_t part) __attribute__((always_inline)) {
+              constexpr std::size_t bytes = across * tile_bytes;
+              for (std::size_t line = 0; line < bytes / 4; line += 64)
+                __builtin_prefetch(values + bytes + part * bytes / 4 + line);
+              ahead.bring(turns);
+            });
+      }
+      for_sums([&]<int tile>() { store_tile<tile>(sum.template operator()<tile>()); });
+    }
+  }
+
+  bool write() const {
+    for (std::size_t q = 0; q < a_.queries; ++q) {
+      const float* sums = sum_tile(q / 16, 0) + q % 16 * 16;
+      float* out = a_.out + q * a_.out_stride;
+      for (std::size_t c = 0; c < a_.v_dim; c += 16, sums += 256)
+        V::store(out + c, V::load(sums), smaller(a_.v_dim - c, 16));
+    }
+    return are_finite(a_.out, a_.out_stride, a_.queries, a_.v_dim);
+  }
+
+  const AttentionArgs& a_;
+  Room room_;
+  Rows rows_;
+  float* scores_;
+  std::byte* weights_;
+  std::byte* pairs_;  // a step's tiles of keys, and the next one's
+  ValueTiles<across> value_tiles_;
+  std::size_t sum_tiles_;
+  float* sums_;  // tiles of [16 * S queries, v_dim]
+};
+
+template <KvFormat format>
+bool attend_generated(const AttentionArgs& a) {
+  return a.queries > 16 ? Generated<format, 2>(a).attend() : Generated<format, 1>(a).attend();
+}
+
+AttentionArgs some_queries(const AttentionArgs& a, std::size_t q, std::size_t count) {
+  AttentionArgs some = a;
+  some.q += q * a.q_stride;
+  some.queries = count;
+  some.first += q;
+  some.last += q;
+  some.state += q;
+  some.out += q * a.out_stride;
+  return some;
+}
+
+// Calls a kernel for `block` queries at a time at most, and one by one where not all results are finite: 0
+// times infinity is NaN, so a query must not be near a value that is infinite or NaN and that it does not
+// see.
+void attend_by(bool (*const kernel)(const AttentionArgs&), const AttentionArgs& a, std::size_t block) {
+  configure_tiles();
+  for (std::size_t q = 0; q < a.queries; q += block) {
+    const std::size_t count = smaller(block, a.queries - q);
+    if (a.begin < a.end && (kernel(some_queries(a, q, count)) || count == 1)) continue;
+    for (std::size_t i = q; i < q + count; ++i) {
+      AttentionArgs one = some_queries(a, i, 1);
+      one.begin = larger(a.begin, a.first[i]);
+      one.end = smaller(a.end, a.last[i]);
+      if (one.begin < one.end) {
+        kernel(one);
+      } else {
+        one.state[0] = {minus_infinity, 0};
+        for (std::size_t c = 0; c < a.v_dim; ++c) one.out[c] = 0;
+      }
+    }
+  }
+  release_tiles();
 }
 
 }  // namespace
 
-void attention_on_tiles(const AttentionArgs& a) {
-  if (a.begin >= a.end) {
-    for (std::size_t q = 0; q < a.queries; ++q) {
-      a.state[q] = {minus_infinity, 0};
-      for (std::size_t i = 0; i < a.v_dim; ++i) a.out[q * a.out_stride + i] = 0;
-    }
-    return;
+void prompt_attention_on_tiles(const AttentionArgs& a) {
+  switch (a.kv_format) {
+    case KvFormat::bf16:
+      return attend_by(attend_segment<KvFormat::bf16>, a, a.queries);
+    case KvFormat::int8:
+      return attend_by(attend_segment<KvFormat::int8>, a, a.queries);
+    default:
+      return attend_by(attend_segment<KvFormat::f32>, a, a.queries);
   }
-  configure_tiles();
-  attend_segment(a);
-  release_tiles();
+}
+
+void generated_attention_on_tiles(const AttentionArgs& a) {
+  switch (a.kv_format) {
+    case KvFormat::bf16:
+      return attend_by(attend_generated<KvFormat::bf16>, a, query_block);
+    case KvFormat::int8:
+      return attend_by(attend_generated<KvFormat::int8>, a, query_block);
+    default:
+      return attend_by(attend_generated<KvFormat::f32>, a, query_block);
+  }
 }
 
 namespace {
@@ -344,18 +770,23 @@ void multiply_transposed(const TransposedArgs& a) {
   const std::size_t rows = a.row_end - a.row_begin;
   const std::size_t steps = round_up(rows, 32) / 32;
   float* widened = aligned(a.scratch);  // a row, then [32, 32] results
-  std::byte* two_rows = bytes_of(widened + larger(round_up(cols, 32), 32 * 32));
-  std::byte* tiles = two_rows + round_up(cols, 32) / 32 * tile_bytes;
-  std::byte* x = tiles + steps * round_up(cols, 16) / 16 * tile_bytes;  // tiles of [32, rows]
+  std::byte* even_row = bytes_of(widened + larger(round_up(cols, 32), 32 * 32));  // in bf16
+  std::byte* tiles = even_row + round_up(cols, 32) * 2;
+  std::byte* x = tiles + steps * round_up(cols, 32) * 64;  // tiles of [32, rows]
   for (std::size_t r = 0; r < steps * 32; ++r) {
-    const TileRow row = tile_row(two_rows, r % 2, round_up(cols, 32) / 32);
-    if (r < rows) {
-      widen_row<V, format>(*a.matrix, a.row_begin + r, widened);
-      round_row(widened, cols, row);
-    } else {
-      clear_row(cols, row);
+    const bool there = r < rows;
+    if (there) widen_row<V, format>(*a.matrix, a.row_begin + r, widened);
+    for (std::size_t c = 0; c < cols; c += 32) {
+      const __m512i row = load_bf16(widened + c, there ? smaller(cols - c, 32) : 0);
+      if (r % 2 == 0) {
+        _mm512_store_si512(even_row + c * 2, row);
+        continue;
+      }
+      const Pairs pairs = pair_up(_mm512_load_si512(even_row + c * 2), row);
+      std::byte* tile = tiles + (c / 32 * steps + r / 32) * 2 * tile_bytes + r % 32 / 2 * 64;
+      _mm512_store_si512(tile, pairs.low);
+      _mm512_store_si512(tile + tile_bytes, pairs.high);
     }
-    if (r % 2) put_pair(tile_row(two_rows, 0, 1), row, cols, r / 2, steps, tiles);
   }
   for (std::size_t t = 0; t < a.tokens; t += 32) {
     const std::size_t count = smaller(32, a.tokens - t);
