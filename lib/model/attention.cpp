@@ -81,17 +81,24 @@ class Attend {
     find_runs();
   }
 
-  // Segments in ascending groups whose results fit the room for them, merged in ascending order: how many
-  // fit changes nothing in the sums.
+  // Where queries are many, a task takes some of them through all segments. Otherwise segments are shared among
+  // the threads, in ascending groups whose results fit the room for them. Either way a query's segments are
+  // merged in ascending order, so its sums are the same.
   void run() {
     std::size_t segments = 0;
     for (std::size_t i = 0; i < queries_.count(); ++i)
       segments = std::max<std::size_t>(segments, (last_[i] - 1) / kernels::attention_segment + 1);
+    if (queries_.count() >= 2 * pass_.pool.size() * query_block) {
+      attend_whole(segments);
+      return;
+    }
     const std::size_t together =
         std::clamp<std::size_t>(partial_floats / (queries_.count() * queries_.v_dim), 1, segments);
     for (std::size_t begin = 0; begin < segments; begin += together)
       attend_segments(begin, std::min(segments, begin + together));
-    normalize();
+    pass_.pool.parallel_for(blocks(merge_block), [&](std::size_t block, std::size_t) {
+      for_queries(block, merge_block, [&](std::size_t query) { normalize(query); });
+    });
   }
 
  private:
@@ -105,17 +112,26 @@ class Attend {
     }
   }
 
-  std::vector<Task> tasks(std::size_t segment_begin, std::size_t segment_end) const {
+  std::size_t blocks(std::size_t size) const { return (queries_.count() + size - 1) / size; }
+
+  template <typename Body>
+  void for_queries(std::size_t block, std::size_t size, const Body& body) const {
+    for (std::size_t query = block * size; query < std::min(queries_.count(), (block + 1) * size); ++query)
+      body(query);
+  }
+
+  // Tasks of one segment. step(queries) says how many of a run's queries a task takes.
+  template <typename Step>
+  std::vector<Task> tasks(std::size_t segment, const Step& step) const {
     std::vector<Task> tasks;
-    for (std::size_t segment = segment_begin; segment < segment_end; ++segment)
-      for (const Run& run : runs_)
-        for (std::size_t head = 0; head < queries_.key_heads; ++head) {
-          const std::size_t begin = (head * queries_.tokens + run.begin) * queries_.group;
-          const std::size_t end = (head * queries_.tokens + run.end) * queries_.group;
-          const std::size_t step = block(end - begin, segment_end - segment_begin);
-          for (std::size_t q = begin; q < end; q += step)
-            tasks.push_back({head, q, std::min(end, q + step), segment, run.cache, run.path});
-        }
+    for (const Run& run : runs_)
+      for (std::size_t head = 0; head < queries_.key_heads; ++head) {
+        const std::size_t begin = (head * queries_.tokens + run.begin) * queries_.group;
+        const std::size_t end = (head * queries_.tokens + run.end) * queries_.group;
+        const std::size_t queries = step(end - begin);
+        for (std::size_t q = begin; q < end; q += queries)
+          tasks.push_back({head, q, std::min(end, q + queries), segment, run.cache, run.path});
+      }
     return tasks;
   }
 
@@ -127,6 +143,30 @@ class Attend {
     return std::clamp<std::size_t>((share + tile - 1) / tile * tile, tile, query_block);
   }
 
+  // Results of a task's later segments are merged while they are in its thread's cache. The last tokens see most
+  // positions and come first, so that the threads end together.
+  void attend_whole(std::size_t segments) {
+    std::vector<Task> work = tasks(0, [](std::size_t) { return query_block; });
+    std::reverse(work.begin(), work.end());
+    const std::size_t results = query_block * queries_.v_dim;
+    float* partial = pass_.workspace.partial.get(pass_.pool.size() * results);
+    SoftmaxState* partial_state = pass_.workspace.partial_state.get(pass_.pool.size() * query_block);
+    pass_.pool.parallel_for(work.size(), [&](std::size_t i, std::size_t thread) {
+      Task task = work[i];
+      float* part = partial + thread * results;
+      SoftmaxState* part_state = partial_state + thread * query_block;
+      attend(task, state_ + task.begin, queries_.out + task.begin * queries_.v_dim, thread);
+      const std::size_t seen = *std::max_element(last_ + task.begin, last_ + task.end);
+      for (task.segment = 1; task.segment < segments && task.segment * kernels::attention_segment < seen;
+           ++task.segment) {
+        attend(task, part_state, part, thread);
+        for (std::size_t query = task.begin; query < task.end; ++query)
+          merge(query, part_state[query - task.begin], part + (query - task.begin) * queries_.v_dim);
+      }
+      for (std::size_t query = task.begin; query < task.end; ++query) normalize(query);
+    });
+  }
+
   // The first segment is attended in place.
   void attend_segments(std::size_t segment_begin, std::size_t segment_end) {
     const std::size_t n = queries_.count();
@@ -134,7 +174,12 @@ class Attend {
     const std::size_t segments = segment_end - segment_begin - in_place;
     float* partial = pass_.workspace.partial.get(segments * n * queries_.v_dim);
     SoftmaxState* partial_state = pass_.workspace.partial_state.get(segments * n);
-    const std::vector<Task> work = tasks(segment_begin, segment_end);
+    std::vector<Task> work;
+    for (std::size_t segment = segment_begin; segment < segment_end; ++segment) {
+      const std::vector<Task> more =
+          tasks(segment, [&](std::size_t queries) { return block(queries, segment_end - segment_begin); });
+      work.insert(work.end(), more.begin(), more.end());
+    }
     pass_.pool.parallel_for(work.size(), [&](std::size_t i, std::size_t thread) {
       const std::size_t query = work[i].begin;
       if (work[i].segment == 0) {
@@ -145,10 +190,11 @@ class Attend {
       }
     });
     if (segments == 0) return;
-    pass_.pool.parallel_for((n + merge_block - 1) / merge_block, [&](std::size_t block, std::size_t) {
-      for (std::size_t query = block * merge_block; query < std::min(n, (block + 1) * merge_block); ++query)
+    pass_.pool.parallel_for(blocks(merge_block), [&](std::size_t block, std::size_t) {
+      for_queries(block, merge_block, [&](std::size_t query) {
         for (std::size_t s = 0; s < segments; ++s)
           merge(query, partial_state[s * n + query], partial + (s * n + query) * queries_.v_dim);
+      });
     });
   }
 
@@ -167,10 +213,11 @@ class Attend {
     args.values = task.cache->values(layer_, task.head);
     args.value_row_bytes = task.cache->value_stride();
     args.v_dim = queries_.v_dim;
-    args.begin = task.segment * kernels::attention_segment;
-    args.end = args.begin + kernels::attention_segment;
-    args.end = std::min<std::size_t>(args.end, *std::max_element(args.last, args.last + args.queries));
-    args.end = std::max(args.end, args.begin);
+    // What none of the queries sees is not even read.
+    const std::size_t begin = task.segment * kernels::attention_segment;
+    const std::size_t end = begin + kernels::attention_segment;
+    args.begin = std::clamp<std::size_t>(*std::min_element(args.first, args.first + args.queries), begin, end);
+    args.end = std::clamp<std::size_t>(*std::max_element(args.last, args.last + args.queries), args.begin, end);
     args.scale = queries_.scale;
     args.state = state;
     args.out = out;
@@ -181,27 +228,29 @@ class Attend {
   }
 
   // Joins two softmax sums over different positions (FlashAttention, arXiv:2205.14135, section 3.1).
-  void merge(std::size_t query, const SoftmaxState& part, const float* values) {
+  void merge(std::size_t query, const SoftmaxState& part, const float* values) const {
     if (part.sum == 0) return;  // no position of the segment is visible
     SoftmaxState& state = state_[query];
     const float maximum = std::max(state.maximum, part.maximum);
     const float keep = share_of(state.maximum - maximum);
     const float take = share_of(part.maximum - maximum);
     float* out = queries_.out + query * queries_.v_dim;
-    for (std::size_t d = 0; d < queries_.v_dim; ++d) out[d] = out[d] * keep + values[d] * take;
+    if (keep != 1) multiply_by(keep, out);
+    pass_.kernels.axpy(take, values, out, queries_.v_dim);
     state = {maximum, state.sum * keep + part.sum * take};
   }
 
-  void normalize() {
-    pass_.pool.parallel_for(queries_.tokens, [&](std::size_t token, std::size_t) {
-      for (std::size_t head = 0; head < queries_.key_heads; ++head)
-        for (std::size_t member = 0; member < queries_.group; ++member) {
-          const std::size_t query = (head * queries_.tokens + token) * queries_.group + member;
-          float* out = queries_.out + query * queries_.v_dim;
-          const float share = 1.0f / state_[query].sum;
-          for (std::size_t d = 0; d < queries_.v_dim; ++d) out[d] *= share;
-        }
-    });
+  void normalize(std::size_t query) const {
+    multiply_by(1.0f / state_[query].sum, queries_.out + query * queries_.v_dim);
+  }
+
+  // Chunks of a known length are what the compiler makes vectors of.
+  void multiply_by(float factor, float* out) const {
+    constexpr std::size_t chunk = 16;
+    std::size_t d = 0;
+    for (; d + chunk <= queries_.v_dim; d += chunk)
+      for (std::size_t i = 0; i < chunk; ++i) out[d + i] *= factor;
+    for (; d < queries_.v_dim; ++d) out[d] *= factor;
   }
 
   const Pass& pass_;
