@@ -1,10 +1,11 @@
 // Attention and transposed products on tiles: both are sums over rows of something stored row by row (values,
 // weights), which a tile product wants as pairs of rows interleaved.
 //
-// Attention goes through a segment in three steps: scores of all its positions, one softmax, one weighted sum
-// of values; nothing is rescaled on the way. Queries, keys, values and the softmax's weights are rounded to
-// bf16, sums are float32. A position that a query does not see has weight 0, and blocks of positions lie at
-// multiples of attention_block, so what a query gets depends on its own positions alone.
+// Attention has two kernels, for prompts and for generated tokens, whose rounding differs: one softens a
+// segment as a whole, the other window by window. Either takes three steps: scores of all positions, their
+// softmax, a weighted sum of values. Queries, keys, values and the softmax's weights are rounded to bf16,
+// sums are float32. A position that a query does not see has weight 0, and blocks and windows of positions
+// lie at fixed multiples, so what a query gets depends on its own positions alone.
 #include "kernels/amx.h"
 #include "kernels/amx_tiles.h"
 #include "kernels/simd/attention.h"
@@ -200,11 +201,12 @@ struct KvRows {
 class Ahead {
  public:
   Ahead(const KvRows& rows, std::size_t begin, std::size_t count) {
-    if (count < streams || !rows.has(begin, count)) return;
+    if (begin < rows.begin || begin >= rows.end) return;
+    count = smaller(count, rows.end - begin);
     row_ = rows.at(begin);
     row_bytes_ = rows.stride;
     row_lines_ = (rows.bytes + 63) / 64;
-    rows_ = count / streams;
+    rows_ = (count + streams - 1) / streams;
   }
   // How often bring() has something to do.
   std::size_t turns() const { return rows_ * row_lines_; }
@@ -220,7 +222,7 @@ class Ahead {
   }
 
  private:
-  static constexpr std::size_t streams = 4;
+  static constexpr std::size_t streams = 8;
   const std::byte* row_ = nullptr;
   std::size_t row_bytes_ = 0;
   std::size_t row_lines_ = 0;
@@ -479,7 +481,8 @@ bool attend_segment(const AttentionArgs& a) {
 // rows come from memory, and so would any scratch that is as large. A window of positions at a time is made
 // into tiles beside the products that they take part in, while the next window's rows are on their way.
 
-constexpr std::size_t window_positions = 128;
+// The best of 64, 128 and 256: the room for a window's tiles has left the cache since the last layer, too.
+constexpr std::size_t window_positions = 64;
 static_assert(attention_segment % window_positions == 0 && window_positions % 64 == 0);
 // Sums that are made side by side, and so tiles of keys or values that a step multiplies by a tile of queries
 // or of weights; half as many by two.
@@ -663,12 +666,8 @@ class Generated {
           [&]<int tile>() { first ? zero_tile<tile>() : load_tile<tile>(sum.template operator()<tile>()); });
       for (std::size_t step = 0; step < steps; ++step) {
         const Tiles weights = {w.weights + step * tile_bytes, steps * tile_bytes, 0};
-        const std::byte* values = value_tiles_.at(c, step);
         multiply_step<S, false>(
-            weights, values, [&](std::size_t part) __attribute__((always_inline)) {
-              constexpr std::size_t bytes = across * tile_bytes;
-              for (std::size_t line = 0; line < bytes / 4; line += 64)
-                __builtin_prefetch(values + bytes + part * bytes / 4 + line);
+            weights, value_tiles_.at(c, step), [&](std::size_t) __attribute__((always_inline)) {
               ahead.bring(turns);
             });
       }
