@@ -108,7 +108,8 @@ def run_llama_cpp(options):
 
     context = max(options.prompt, max(options.depth) + options.new)
     llama = llama_cpp.Llama(options.gguf, n_ctx=context, n_batch=2048, n_threads=options.threads,
-                            n_threads_batch=options.threads, n_gpu_layers=0, verbose=False)
+                            n_threads_batch=options.threads, n_gpu_layers=0, verbose=False,
+                            flash_attn=True)  # llama.cpp's own default, not llama-cpp-python's
     prompt = random_ids(options, options.prompt, llama.n_vocab())
     new = random_ids(options, options.new, llama.n_vocab())
 
