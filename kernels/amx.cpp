@@ -146,7 +146,7 @@ __m512 load_scales(Format format, const std::byte* p, std::size_t count) {
 }
 
 constexpr std::size_t scale_bytes(Format format) {
-  return kernels::value_bits(format) / 8;
+  return value_bytes(format, 1);
 }
 
 // A block: up to 32 rows and block_cols columns [begin, end) of a matrix.
@@ -497,7 +497,7 @@ class BlockPrefetch {
     end_ = at_ + width_;
     lines_ = quotient_up(quotient_up(width_, 64) * block.rows, calls);
     if (!m.scales || m.block_rows > 1) return;
-    const std::size_t bytes = value_bits(m.scale_format) / 8;
+    const std::size_t bytes = scale_bytes(m.scale_format);
     const std::byte* scales = m.scales + (block.row * m.scale_cols + block.begin / m.block_cols) * bytes;
     for (std::size_t r = 0; r < block.rows; ++r, scales += m.scale_cols * bytes)
       for (std::size_t i = 0; i < quotient_up(block.end - block.begin, m.block_cols) * bytes; i += 64)
