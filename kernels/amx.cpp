@@ -484,18 +484,20 @@ class PanelWidener {
   std::byte* to_ = nullptr;
 };
 
-// Asks for the stored values of a block, some lines at each call, along the rows: panels go down the rows,
-// which no processor foresees.
+// Asks for the stored values of a block, some lines at each call, along several streams of rows: panels go
+// down the rows, which no processor foresees. Against one stream, eight were measured to shorten bf16's
+// products by 12 to 30 % at 16 and 48 tokens and fp8's by 5 to 10; 16 were no better and 32 as slow as one.
 class BlockPrefetch {
  public:
   BlockPrefetch() = default;
   BlockPrefetch(const Matrix& m, const Block& block, std::size_t calls)
-      : row_bytes_(m.row_bytes), rows_left_(block.rows) {
+      : row_bytes_(m.row_bytes), rows_left_(quotient_up(block.rows, streams)) {
     const std::size_t bits = value_bits(m.format);
     at_ = m.values + block.row * m.row_bytes + block.begin * bits / 8;
     width_ = (block.end - block.begin) * bits / 8;
     end_ = at_ + width_;
-    lines_ = quotient_up(quotient_up(width_, 64) * block.rows, calls);
+    stream_bytes_ = rows_left_ * row_bytes_;
+    turns_ = quotient_up(quotient_up(width_, 64) * rows_left_, calls);
     if (!m.scales || m.block_rows > 1) return;
     const std::size_t bytes = scale_bytes(m.scale_format);
     const std::byte* scales = m.scales + (block.row * m.scale_cols + block.begin / m.block_cols) * bytes;
@@ -504,8 +506,9 @@ class BlockPrefetch {
         __builtin_prefetch(scales + i, 0, 2);
   }
   [[gnu::noinline]] void operator()() {
-    for (std::size_t i = 0; i < lines_ && rows_left_ > 0; ++i) {
-      __builtin_prefetch(at_, 0, 2);
+    for (std::size_t i = 0; i < turns_ && rows_left_ > 0; ++i) {
+      for (std::size_t stream = 0; stream < streams; ++stream)
+        __builtin_prefetch(at_ + stream * stream_bytes_, 0, 2);
       at_ += 64;
       if (at_ < end_) continue;
       --rows_left_;
@@ -515,12 +518,14 @@ class BlockPrefetch {
   }
 
  private:
-  const std::byte* at_ = nullptr;
+  static constexpr std::size_t streams = 8;
+  const std::byte* at_ = nullptr;  // of the first stream
   const std::byte* end_ = nullptr;
   std::size_t row_bytes_ = 0;
   std::size_t width_ = 0;
-  std::size_t rows_left_ = 0;
-  std::size_t lines_ = 0;
+  std::size_t rows_left_ = 0;     // of each stream
+  std::size_t stream_bytes_ = 0;  // from one to the next
+  std::size_t turns_ = 0;         // lines of each stream at a call
 };
 
 // The parts of scratch.
