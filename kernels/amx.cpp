@@ -5,10 +5,10 @@
 // float32 sums run over k in ascending order. Weights are the left operand, so their tiles are rows of the
 // matrix as they come and only the activations, packed once for all rows, need pairs of k side by side.
 //
-// Weights of any format are widened into panels of 32 rows and 128 columns, which stay in the first-level
-// cache for the first 32 tokens and in the second-level cache for the others. The next panel is widened
-// beside the products of this one, a few rows after each pair of them, because a tile product takes 16 cycles
-// of its own unit and leaves the others idle.
+// Weights of any format are widened into panels of 32 rows and 128 columns. Up to 48 tokens meet a panel at
+// once, while it is in the first-level cache; of more the first 32 do, and the others find it in the
+// second-level cache. The next panel is widened beside the products of this one, a few rows after each pair
+// of them, because a tile product takes 16 cycles of its own unit and leaves the others idle.
 #include "kernels/amx.h"
 
 #include "kernels/amx_tiles.h"
@@ -29,6 +29,9 @@ constexpr std::size_t block_cols = 2048;
 constexpr std::size_t block_slots = 16;
 // One panel more is being widened.
 constexpr std::size_t kept_panels = block_cols / panel_cols + 1;
+// Slots that a panel meets at once where there are no more, and panels that are kept then.
+constexpr std::size_t few_slots = 3;
+constexpr std::size_t few_panels = 2;
 constexpr std::size_t sums_bytes = panel_rows / tile_rows * block_slots * tile_bytes;
 // Scales of a block's rows, one for each step.
 constexpr std::size_t block_steps = block_cols / tile_cols;
@@ -74,23 +77,47 @@ inline void prefetch_tile(const std::byte* tile) {
   for (std::size_t line = 0; line < tile_bytes; line += 64) __builtin_prefetch(tile + line);
 }
 
-// A panel's rows and S slots of packed tokens, b and b + b_next, added to the sums in tiles 0 to 3. If it was
-// not widened just now, the next one is brought into the first-level cache too. meanwhile() is called twice a
-// step.
+// A panel's rows and S slots of packed tokens, b_next bytes apart, added to the sums in tiles 0 to 2 * S - 1,
+// the first 16 rows' before the others'. If it was not widened just now, the next one is brought into the
+// first-level cache too. meanwhile() is called twice a step.
 //
 // 2 x 2 tiles take one load for each product, the fewest that eight registers allow. While a stranger's
 // thread had the core's other half, a product was measured to take 33 and a load 22 cycles of 0.5 ns, one
 // after the other, of which vector instructions could use a part, and loads in a row to take 12 % less than
-// loads between products (tests/bench/tiles_bench.cpp).
+// loads between products (tests/bench/tiles_bench.cpp). 2 x 3 tiles take seven loads for six products, each
+// between two of them. In one pass instead of two they were measured to save 20 to 22 % on a core of their
+// own, and to lose 5 to 9 % beside a stranger.
 template <int S, bool just_widened, class Work>
 [[gnu::always_inline]] inline void multiply_panel(const std::byte* a, const std::byte* b, std::size_t b_next,
                                                   std::size_t steps, Work& meanwhile) {
-  static_assert(S == 1 || S == 2);
+  static_assert(S == 1 || S == 2 || (S == 3 && just_widened));
+  constexpr std::size_t other_rows = tile_rows * panel_row_bytes;
   const std::byte* next = a + panel_bytes;
-  for (std::size_t step = 0; step < steps; ++step) {
+  for (std::size_t step = 0; step < steps; ++step, a += tile_row_bytes, b += tile_bytes) {
+    if constexpr (S == 3) {
+      load_tile<6>(a, panel_row_bytes);
+      load_tile<7>(b);
+      multiply_tiles<0, 6, 7>();
+      prefetch_tile(b + tokens_ahead * tile_bytes);
+      load_tile<7>(b + b_next);
+      multiply_tiles<1, 6, 7>();
+      meanwhile();
+      load_tile<7>(b + 2 * b_next);
+      multiply_tiles<2, 6, 7>();
+      prefetch_tile(b + b_next + tokens_ahead * tile_bytes);
+      load_tile<6>(a + other_rows, panel_row_bytes);
+      multiply_tiles<5, 6, 7>();
+      load_tile<7>(b + b_next);
+      multiply_tiles<4, 6, 7>();
+      meanwhile();
+      prefetch_tile(b + 2 * b_next + tokens_ahead * tile_bytes);
+      load_tile<7>(b);
+      multiply_tiles<3, 6, 7>();
+      continue;
+    }
     load_tile<4>(a, panel_row_bytes);
     load_tile<6>(b);
-    load_tile<5>(a + tile_rows * panel_row_bytes, panel_row_bytes);
+    load_tile<5>(a + other_rows, panel_row_bytes);
     if constexpr (S == 2) load_tile<7>(b + b_next);
     prefetch_tile(b + tokens_ahead * tile_bytes);
     if constexpr (!just_widened) prefetch_tile(next);
@@ -99,11 +126,9 @@ template <int S, bool just_widened, class Work>
     meanwhile();
     if constexpr (S == 2) prefetch_tile(b + b_next + tokens_ahead * tile_bytes);
     if constexpr (!just_widened) prefetch_tile(next + tile_bytes);
-    multiply_tiles<2, 5, 6>();
+    multiply_tiles<S, 5, 6>();
     if constexpr (S == 2) multiply_tiles<3, 5, 7>();
     meanwhile();
-    a += tile_row_bytes;
-    b += tile_bytes;
     next += panel_bytes / panel_steps;
   }
 }
@@ -442,13 +467,12 @@ constexpr std::size_t steps_of(const Block& block, std::size_t panel) {
   return quotient_up(smaller(panel_cols, block.end - begin), tile_cols);
 }
 
-// Where panels lie: those of a block, and one that is being widened.
+// Where panels lie: those of a block, or the one that is multiplied, and one that is being widened.
 struct Ring {
   std::byte* memory;
+  std::size_t panels;
   std::size_t first = 0;  // place of the block's first panel
-  std::byte* operator[](std::size_t panel) const {
-    return memory + (first + panel) % kept_panels * panel_bytes;
-  }
+  std::byte* operator[](std::size_t panel) const { return memory + (first + panel) % panels * panel_bytes; }
 };
 
 // Widens the panels of block after block, a few rows at each call.
@@ -561,13 +585,9 @@ template <int S, bool just_widened, class Before, class Work>
 void multiply_panels(const Block& block, const Ring& ring, const std::byte* packed, std::size_t slot,
                      std::byte* sums, const Before& before, Work& meanwhile) {
   const auto each_sum = [&](const auto& f) __attribute__((always_inline)) {
-    std::byte* const others = sums + block_slots * tile_bytes;
-    f.template operator()<0>(sums);
-    f.template operator()<2>(others);
-    if constexpr (S == 2) {
-      f.template operator()<1>(sums + tile_bytes);
-      f.template operator()<3>(others + tile_bytes);
-    }
+    unrolled<2 * S>([&](auto i) __attribute__((always_inline)) {
+      f.template operator()<i>(sums + (i / S * block_slots + i % S) * tile_bytes);
+    });
   };
   if (block.begin == 0) {
     each_sum([]<int tile>(const std::byte*) { zero_tile<tile>(); });
@@ -581,8 +601,8 @@ void multiply_panels(const Block& block, const Ring& ring, const std::byte* pack
   each_sum([]<int tile>(std::byte* c) { store_tile<tile>(c); });
 }
 
-// The sums of a block: two slots at a time, a last one alone. before() and beside_first() come with the
-// first.
+// The sums of a block: few slots at once, or two at a time and a last one alone. before() and beside_first()
+// come with the first.
 template <class Before, class First, class Later>
 void multiply_block(const Block& block, std::size_t cols, const Ring& ring, const std::byte* packed,
                     std::size_t slots, std::byte* sums, const Before& before, First& beside_first,
@@ -590,6 +610,7 @@ void multiply_block(const Block& block, std::size_t cols, const Ring& ring, cons
   const std::size_t slot = slot_bytes(cols);
   packed += block.begin / tile_cols * tile_bytes;
   if (slots == 1) return multiply_panels<1, true>(block, ring, packed, slot, sums, before, beside_first);
+  if (slots == 3) return multiply_panels<3, true>(block, ring, packed, slot, sums, before, beside_first);
   multiply_panels<2, true>(block, ring, packed, slot, sums, before, beside_first);
   const auto nothing = [](std::size_t) {};
   for (std::size_t s = 2; s < slots; s += 2) {
@@ -601,6 +622,9 @@ void multiply_block(const Block& block, std::size_t cols, const Ring& ring, cons
       multiply_panels<2, false>(block, ring, packed, slot, sums, nothing, beside_others);
     }
   }
+}
+constexpr std::size_t passes(std::size_t slots) {
+  return slots <= few_slots ? 1 : quotient_up(slots, 2);
 }
 
 // Blocks of tokens whose sums are kept together: use(token, tokens, packed).
@@ -622,14 +646,14 @@ void multiply(const MatmulArgs& a) {
   configure_tiles();
   for_tokens(a, [&](std::size_t token, std::size_t tokens, const std::byte* packed) {
     const std::size_t slots = quotient_up(tokens, tile_rows);
-    Ring ring{scratch.ring};
+    Ring ring{scratch.ring, slots <= few_slots ? few_panels : kept_panels};
     widener.begin(blocks[0], 0, ring[0]);
     widener.finish();
     for (std::size_t i = 0; i < count; ++i) {
       const Block block = blocks[i];
       const std::size_t panels = panels_of(block);
       BlockPrefetch prefetch;
-      if (i + 1 < count) prefetch = {m, blocks[i + 1], 8 * panels * quotient_up(slots, 2)};
+      if (i + 1 < count) prefetch = {m, blocks[i + 1], 8 * panels * passes(slots)};
       const auto next_panel = [&](std::size_t panel) {
         widener.finish();
         if (panel + 1 < panels) {
@@ -656,7 +680,7 @@ void multiply_any(const MatmulArgs& a) {
   const Matrix& m = *a.matrix;
   const Scratch scratch(a.scratch);
   const Blocks blocks = {m, a.row_begin, a.row_end};
-  const Ring ring{scratch.ring};
+  const Ring ring{scratch.ring, kept_panels};
   const auto idle = [](auto...) {};
   configure_tiles();
   for_tokens(a, [&](std::size_t token, std::size_t tokens, const std::byte* packed) {
