@@ -13,6 +13,7 @@
 
 #include "kernels/amx_tiles.h"
 #include "kernels/simd/avx512.h"
+#include "kernels/simd/elementwise.h"
 
 namespace baleen::kernels {
 namespace {
@@ -33,11 +34,13 @@ constexpr std::size_t kept_panels = block_cols / panel_cols + 1;
 constexpr std::size_t few_slots = 3;
 constexpr std::size_t few_panels = 2;
 constexpr std::size_t sums_bytes = panel_rows / tile_rows * block_slots * tile_bytes;
+// Matrices that are multiplied by turns.
+constexpr std::size_t most_matrices = 2;
 // Scales of a block's rows, one for each step.
 constexpr std::size_t block_steps = block_cols / tile_cols;
 constexpr std::size_t scales_floats = panel_rows * block_steps;
 static_assert(amx_block_floats * sizeof(float) ==
-              kept_panels * panel_bytes + sums_bytes + scales_floats * sizeof(float));
+              kept_panels * panel_bytes + most_matrices * sums_bytes + scales_floats * sizeof(float));
 
 constexpr std::size_t quotient_up(std::size_t a, std::size_t b) {
   return (a + b - 1) / b;
@@ -73,8 +76,8 @@ void pack(const PackArgs& a) {
 // Steps ahead of the loads that packed tokens are brought from the second-level cache into the first.
 constexpr std::size_t tokens_ahead = 2;
 
-inline void prefetch_tile(const std::byte* tile) {
-  for (std::size_t line = 0; line < tile_bytes; line += 64) __builtin_prefetch(tile + line);
+[[gnu::always_inline]] inline void prefetch_tile(const std::byte* tile) {
+  unrolled<tile_rows>([&](auto row) { __builtin_prefetch(tile + row * tile_row_bytes); });
 }
 
 // A panel's rows and S slots of packed tokens, b_next bytes apart, added to the sums in tiles 0 to 2 * S - 1,
@@ -174,8 +177,10 @@ constexpr std::size_t scale_bytes(Format format) {
   return value_bytes(format, 1);
 }
 
-// A block: up to 32 rows and block_cols columns [begin, end) of a matrix.
+// A block: up to 32 rows and block_cols columns [begin, end) of a matrix, the turn-th.
 struct Block {
+  const Matrix* matrix;
+  std::size_t turn;
   std::size_t row;
   std::size_t rows;
   std::size_t begin;
@@ -196,17 +201,18 @@ class Widener {  // f32, f16, bf16
  public:
   static constexpr std::size_t value_bits = format == Format::f32 ? 32 : 16;
   static bool suits(const Matrix&) { return true; }
-  Widener(const Matrix& m, float*) : m_(m) {}
+  explicit Widener(float*) {}
   void block(const Block& block) {
+    m_ = block.matrix;
     row_ = block.row;
     end_ = block.end;
   }
   void panel(std::size_t c) { begin_ = c; }
   [[gnu::noinline]] void rows(std::size_t r, std::size_t n, std::byte* to) const {
     constexpr std::size_t step = tile_cols * value_bits / 8;
-    const std::byte* values = m_.values + (row_ + r) * m_.row_bytes + begin_ * value_bits / 8;
+    const std::byte* values = m_->values + (row_ + r) * m_->row_bytes + begin_ * value_bits / 8;
     const std::size_t cols = smaller(panel_cols, end_ - begin_);
-    for (; n > 0; --n, values += m_.row_bytes, to += panel_row_bytes) {
+    for (; n > 0; --n, values += m_->row_bytes, to += panel_row_bytes) {
       if (cols == panel_cols) {
         for (std::size_t i = 0; i < panel_steps; ++i)
           _mm512_store_si512(to + i * tile_row_bytes, load_plain<format>(values + i * step, tile_cols));
@@ -219,7 +225,7 @@ class Widener {  // f32, f16, bf16
   }
 
  private:
-  const Matrix& m_;
+  const Matrix* m_ = nullptr;
   std::size_t row_ = 0;    // of the block,
   std::size_t end_ = 0;    // its last column's end
   std::size_t begin_ = 0;  // and the panel's first column
@@ -235,33 +241,34 @@ class Widener<Format::fp8_e4m3> {
     return m.cols % chunk_cols == 0 && m.scales && m.block_cols % chunk_cols == 0 &&
            m.block_rows >= panel_rows;
   }
-  Widener(const Matrix& m, float*) : m_(m) {}
+  explicit Widener(float*) {}
   void block(const Block& block) {
-    values_ = m_.values + block.row * m_.row_bytes;
-    scale_row_ = block.row / m_.block_rows;
-    second_ = smaller((scale_row_ + 1) * m_.block_rows - block.row, block.rows);
+    m_ = block.matrix;
+    values_ = m_->values + block.row * m_->row_bytes;
+    scale_row_ = block.row / m_->block_rows;
+    second_ = smaller((scale_row_ + 1) * m_->block_rows - block.row, block.rows);
     rows_ = block.rows;
     end_ = block.end;
   }
   void panel(std::size_t c) {
     begin_ = c;
     for (std::size_t i = 0; i < panel_cols / chunk_cols && c < end_; ++i, c += chunk_cols) {
-      if (i > 0 && c % m_.block_cols != 0) {
+      if (i > 0 && c % m_->block_cols != 0) {
         tables_[0][i] = tables_[0][i - 1];
         tables_[1][i] = tables_[1][i - 1];
         continue;
       }
-      make_tables(scale_row_, c / m_.block_cols, tables_[0][i]);
-      if (second_ < rows_) make_tables(scale_row_ + 1, c / m_.block_cols, tables_[1][i]);
+      make_tables(scale_row_, c / m_->block_cols, tables_[0][i]);
+      if (second_ < rows_) make_tables(scale_row_ + 1, c / m_->block_cols, tables_[1][i]);
     }
   }
   [[gnu::noinline]] void rows(std::size_t r, std::size_t n, std::byte* to) const {
     // Unpacking works within 128 bits: first columns 0 to 31, then 32 to 63.
     const __m512i halves = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
     const __m512i sign = _mm512_set1_epi8(-128);
-    const std::byte* values = values_ + r * m_.row_bytes + begin_;
+    const std::byte* values = values_ + r * m_->row_bytes + begin_;
     const std::size_t cols = smaller(panel_cols, end_ - begin_);
-    for (; n > 0; --n, ++r, values += m_.row_bytes, to += panel_row_bytes) {
+    for (; n > 0; --n, ++r, values += m_->row_bytes, to += panel_row_bytes) {
       const Tables* table = tables_[r >= second_];
       for (std::size_t c = 0; c < cols; c += chunk_cols) {
         const Tables& t = table[c / chunk_cols];
@@ -297,8 +304,9 @@ class Widener<Format::fp8_e4m3> {
   }
 
   void make_tables(std::size_t scale_row, std::size_t scale_col, Tables& t) const {
-    const std::byte* at = m_.scales + (scale_row * m_.scale_cols + scale_col) * scale_bytes(m_.scale_format);
-    const __m512 scale = _mm512_broadcastss_ps(_mm512_castps512_ps128(load_scales(m_.scale_format, at, 1)));
+    const std::byte* at =
+        m_->scales + (scale_row * m_->scale_cols + scale_col) * scale_bytes(m_->scale_format);
+    const __m512 scale = _mm512_broadcastss_ps(_mm512_castps512_ps128(load_scales(m_->scale_format, at, 1)));
     for (int half = 0; half < 2; ++half) {
       const __m512i first = weights(64 * half, scale);
       const __m512i second = weights(64 * half + 32, scale);
@@ -311,7 +319,7 @@ class Widener<Format::fp8_e4m3> {
     }
   }
 
-  const Matrix& m_;
+  const Matrix* m_ = nullptr;
   const std::byte* values_ = nullptr;
   std::size_t rows_ = 0;
   std::size_t scale_row_ = 0;  // of scales, that the block begins in
@@ -328,24 +336,25 @@ class ScaledRows {
     return m.cols % chunk_cols == 0 && m.scales && m.block_rows == 1 && !m.zeros && !m.group_index &&
            m.block_cols % tile_cols == 0;
   }
-  ScaledRows(const Matrix& m, float* scales) : m_(m), scales_(scales) {}
+  explicit ScaledRows(float* scales) : scales_(scales) {}
   void block(const Block& block) {
-    values_ = m_.values + block.row * m_.row_bytes;
+    m_ = block.matrix;
+    values_ = m_->values + block.row * m_->row_bytes;
     block_ = block;
-    const std::size_t bytes = scale_bytes(m_.scale_format);
+    const std::size_t bytes = scale_bytes(m_->scale_format);
     for (std::size_t c = block.begin, step = 0; c < block.end; c += 16 * tile_cols, step += 16) {
-      const std::size_t group = c / m_.block_cols;
+      const std::size_t group = c / m_->block_cols;
       alignas(64) std::int32_t of_step[16] = {};
       std::size_t count = 0;
       for (std::size_t i = 0; i < 16 && c + i * tile_cols < block.end; ++i) {
-        count = (c + i * tile_cols) / m_.block_cols - group + 1;
+        count = (c + i * tile_cols) / m_->block_cols - group + 1;
         of_step[i] = static_cast<std::int32_t>(count - 1);
       }
       const __m512i spread = _mm512_load_si512(of_step);
-      const std::byte* stored = m_.scales + (block.row * m_.scale_cols + group) * bytes;
-      for (std::size_t r = 0; r < block.rows; ++r, stored += m_.scale_cols * bytes)
+      const std::byte* stored = m_->scales + (block.row * m_->scale_cols + group) * bytes;
+      for (std::size_t r = 0; r < block.rows; ++r, stored += m_->scale_cols * bytes)
         _mm512_store_ps(scales_ + r * block_steps + step,
-                        _mm512_permutexvar_ps(spread, load_scales(m_.scale_format, stored, count)));
+                        _mm512_permutexvar_ps(spread, load_scales(m_->scale_format, stored, count)));
     }
   }
   void panel(std::size_t c) { begin_ = c; }
@@ -354,17 +363,17 @@ class ScaledRows {
   // chunk(values, scales, to) widens chunk_cols columns, whose steps have these scales.
   template <std::size_t value_bits, class Chunk>
   [[gnu::always_inline]] void rows(std::size_t r, std::size_t n, std::byte* to, const Chunk& chunk) const {
-    const std::byte* values = values_ + r * m_.row_bytes + begin_ * value_bits / 8;
+    const std::byte* values = values_ + r * m_->row_bytes + begin_ * value_bits / 8;
     const float* scales = scales_ + r * block_steps + (begin_ - block_.begin) / tile_cols;
     const bool whole = begin_ + chunk_cols < block_.end;
-    for (; n > 0; --n, values += m_.row_bytes, scales += block_steps, to += panel_row_bytes) {
+    for (; n > 0; --n, values += m_->row_bytes, scales += block_steps, to += panel_row_bytes) {
       chunk(values, scales, to);
       if (whole) chunk(values + chunk_cols * value_bits / 8, scales + 2, to + 2 * tile_row_bytes);
     }
   }
 
  private:
-  const Matrix& m_;
+  const Matrix* m_ = nullptr;
   float* scales_;  // [panel_rows, block_steps]
   Block block_ = {};
   const std::byte* values_ = nullptr;
@@ -444,18 +453,26 @@ class Widener<Format::mxfp4> : public NibbleWidener<Format::mxfp4> {
 
 // ---- A matrix.
 
-// The blocks of rows [row_begin, row_end) in the order of work: along the columns of 32 rows, then of the
-// next.
+// The blocks of rows [row_begin, row_end) of matrices of one size in the order of work: along the columns of
+// 32 rows of each matrix, then of the next rows.
 struct Blocks {
-  const Matrix& m;
+  const Matrix* matrices[most_matrices];
+  std::size_t turns;  // matrices that there are
   std::size_t row_begin;
   std::size_t row_end;
-  std::size_t across() const { return quotient_up(m.cols, block_cols); }
-  std::size_t count() const { return quotient_up(row_end - row_begin, panel_rows) * across(); }
+  std::size_t cols() const { return matrices[0]->cols; }
+  std::size_t across() const { return quotient_up(cols(), block_cols); }
+  std::size_t count() const { return quotient_up(row_end - row_begin, panel_rows) * turns * across(); }
   Block operator[](std::size_t i) const {
-    const std::size_t row = row_begin + i / across() * panel_rows;
+    const std::size_t turn = i / across() % turns;
+    const std::size_t row = row_begin + i / across() / turns * panel_rows;
     const std::size_t begin = i % across() * block_cols;
-    return {row, smaller(panel_rows, row_end - row), begin, smaller(begin + block_cols, m.cols)};
+    return {matrices[turn],
+            turn,
+            row,
+            smaller(panel_rows, row_end - row),
+            begin,
+            smaller(begin + block_cols, cols())};
   }
 };
 
@@ -479,7 +496,7 @@ struct Ring {
 template <class W>
 class PanelWidener {
  public:
-  PanelWidener(const Matrix& m, float* scales) : widener_(m, scales) {}
+  explicit PanelWidener(float* scales) : widener_(scales) {}
 
   // Begins with a panel of a block, at `to`.
   void begin(const Block& block, std::size_t panel, std::byte* to) {
@@ -514,8 +531,9 @@ class PanelWidener {
 class BlockPrefetch {
  public:
   BlockPrefetch() = default;
-  BlockPrefetch(const Matrix& m, const Block& block, std::size_t calls)
-      : row_bytes_(m.row_bytes), rows_left_(quotient_up(block.rows, streams)) {
+  BlockPrefetch(const Block& block, std::size_t calls)
+      : row_bytes_(block.matrix->row_bytes), rows_left_(quotient_up(block.rows, streams)) {
+    const Matrix& m = *block.matrix;
     const std::size_t bits = value_bits(m.format);
     at_ = m.values + block.row * m.row_bytes + block.begin * bits / 8;
     width_ = (block.end - block.begin) * bits / 8;
@@ -554,28 +572,50 @@ class BlockPrefetch {
 
 // The parts of scratch.
 struct Scratch {
-  std::byte* sums;  // [2][block_slots] tiles: 16 rows' of all slots, then the other rows'
+  std::byte* sums;  // of each matrix [2][block_slots] tiles: 16 rows' of all slots, then the other rows'
   std::byte* ring;  // of kept_panels
   float* scales;    // [panel_rows, block_steps]
   float* row;       // of float32
   explicit Scratch(float* scratch) {
     const auto past = reinterpret_cast<std::uintptr_t>(scratch) % tile_row_bytes;
     sums = reinterpret_cast<std::byte*>(scratch) + (past ? tile_row_bytes - past : 0);
-    ring = sums + sums_bytes;
+    ring = sums + most_matrices * sums_bytes;
     scales = reinterpret_cast<float*>(ring + kept_panels * panel_bytes);
     row = scales + scales_floats;
   }
 };
 
-// Sums of a block to out, its rows from `row` and its tokens from `token` on.
-void write_block(const MatmulArgs& a, const std::byte* sums, std::size_t row, std::size_t rows,
-                 std::size_t token, std::size_t tokens) {
-  for (std::size_t r = 0; r < rows; r += tile_rows) {
+// A row of a block's sums for the tokens of a slot.
+const std::byte* row_of_sums(const std::byte* sums, std::size_t row, std::size_t slot) {
+  return sums + (row / tile_rows * block_slots + slot) * tile_bytes + row % tile_rows * tile_row_bytes;
+}
+
+// Sums of a block to out, its tokens from `token` on.
+void write_block(const MatmulArgs& a, const std::byte* sums, const Block& block, std::size_t token,
+                 std::size_t tokens) {
+  for (std::size_t r = 0; r < block.rows; r += tile_rows) {
     for (std::size_t t = 0; t < tokens; t += tile_rows) {
-      write_sums(sums + (r / tile_rows * block_slots + t / tile_rows) * tile_bytes,
-                 smaller(tile_rows, rows - r), smaller(tile_rows, tokens - t),
-                 a.out + (token + t) * a.out_stride + row + r - a.row_begin, a.out_stride);
+      write_sums(row_of_sums(sums, r, t / tile_rows), smaller(tile_rows, block.rows - r),
+                 smaller(tile_rows, tokens - t),
+                 a.out + (token + t) * a.out_stride + block.row + r - a.row_begin, a.out_stride);
     }
+  }
+}
+
+// silu(gate) * up of a block's sums, packed: its rows are 32 columns of what is packed, one tile for each
+// slot, and two of them as they lie make a line of it.
+void write_gated(const GatedArgs& a, const std::byte* gate, const std::byte* up, const Block& block,
+                 std::size_t token, std::size_t tokens) {
+  static_assert(panel_rows == tile_cols);
+  const std::size_t slot = slot_bytes(a.gate->rows);
+  std::byte* tile = a.inner + token / tile_rows * slot + block.row / tile_cols * tile_bytes;
+  for (std::size_t s = 0; s * tile_rows < tokens; ++s, tile += slot) {
+    const auto row = [&](std::size_t r) {
+      if (r >= block.rows) return _mm512_setzero_ps();
+      return gated<Avx512>(_mm512_load_ps(row_of_sums(gate, r, s)), _mm512_load_ps(row_of_sums(up, r, s)));
+    };
+    for (std::size_t pair = 0; pair < tile_rows; ++pair)
+      _mm512_store_si512(tile + pair * tile_row_bytes, interleave(row(2 * pair), row(2 * pair + 1)));
   }
 }
 
@@ -604,10 +644,9 @@ void multiply_panels(const Block& block, const Ring& ring, const std::byte* pack
 // The sums of a block: few slots at once, or two at a time and a last one alone. before() and beside_first()
 // come with the first.
 template <class Before, class First, class Later>
-void multiply_block(const Block& block, std::size_t cols, const Ring& ring, const std::byte* packed,
-                    std::size_t slots, std::byte* sums, const Before& before, First& beside_first,
-                    Later& beside_others) {
-  const std::size_t slot = slot_bytes(cols);
+void multiply_block(const Block& block, const Ring& ring, const std::byte* packed, std::size_t slots,
+                    std::byte* sums, const Before& before, First& beside_first, Later& beside_others) {
+  const std::size_t slot = slot_bytes(block.matrix->cols);
   packed += block.begin / tile_cols * tile_bytes;
   if (slots == 1) return multiply_panels<1, true>(block, ring, packed, slot, sums, before, beside_first);
   if (slots == 3) return multiply_panels<3, true>(block, ring, packed, slot, sums, before, beside_first);
@@ -627,63 +666,85 @@ constexpr std::size_t passes(std::size_t slots) {
   return slots <= few_slots ? 1 : quotient_up(slots, 2);
 }
 
-// Blocks of tokens whose sums are kept together: use(token, tokens, packed).
+// Calls use(token, tokens, packed) for tokens whose sums are kept together.
 template <class Use>
-void for_tokens(const MatmulArgs& a, const Use& use) {
+void for_tokens(const std::byte* packed, std::size_t tokens, std::size_t cols, const Use& use) {
   constexpr std::size_t block = block_slots * tile_rows;
-  for (std::size_t t = 0; t < a.tokens; t += block)
-    use(t, smaller(block, a.tokens - t), a.packed + t / tile_rows * slot_bytes(a.matrix->cols));
+  configure_tiles();
+  for (std::size_t t = 0; t < tokens; t += block)
+    use(t, smaller(block, tokens - t), packed + t / tile_rows * slot_bytes(cols));
+  release_tiles();
+}
+
+// Matrices of one format. done(block) follows on the last block of some rows, whose sums are in scratch then.
+template <Format format, class Done>
+void multiply_blocks(const Blocks& blocks, const std::byte* packed, std::size_t tokens,
+                     const Scratch& scratch, const Done& done) {
+  const std::size_t slots = quotient_up(tokens, tile_rows);
+  const std::size_t count = blocks.count();
+  if (count == 0) return;
+  PanelWidener<Widener<format>> widener(scratch.scales);
+  Ring ring{scratch.ring, slots <= few_slots ? few_panels : kept_panels};
+  widener.begin(blocks[0], 0, ring[0]);
+  widener.finish();
+  for (std::size_t i = 0; i < count; ++i) {
+    const Block block = blocks[i];
+    const std::size_t panels = panels_of(block);
+    BlockPrefetch prefetch;
+    if (i + 1 < count) prefetch = {blocks[i + 1], 8 * panels * passes(slots)};
+    const auto next_panel = [&](std::size_t panel) {
+      widener.finish();
+      if (panel + 1 < panels) {
+        widener.begin(block, panel + 1, ring[panel + 1]);
+      } else if (i + 1 < count) {
+        widener.begin(blocks[i + 1], 0, ring[panels]);
+      }
+    };
+    auto both = [&]() __attribute__((always_inline)) {
+      widener();
+      prefetch();
+    };
+    std::byte* sums = scratch.sums + block.turn * sums_bytes;
+    multiply_block(block, ring, packed, slots, sums, next_panel, both, prefetch);
+    widener.finish();
+    ring.first += panels;
+    if (block.end == blocks.cols()) done(block);
+  }
 }
 
 template <Format format>
 void multiply(const MatmulArgs& a) {
-  const Matrix& m = *a.matrix;
   const Scratch scratch(a.scratch);
-  const Blocks blocks = {m, a.row_begin, a.row_end};
-  const std::size_t count = blocks.count();
-  if (count == 0) return;
-  PanelWidener<Widener<format>> widener(m, scratch.scales);
-  configure_tiles();
-  for_tokens(a, [&](std::size_t token, std::size_t tokens, const std::byte* packed) {
-    const std::size_t slots = quotient_up(tokens, tile_rows);
-    Ring ring{scratch.ring, slots <= few_slots ? few_panels : kept_panels};
-    widener.begin(blocks[0], 0, ring[0]);
-    widener.finish();
-    for (std::size_t i = 0; i < count; ++i) {
-      const Block block = blocks[i];
-      const std::size_t panels = panels_of(block);
-      BlockPrefetch prefetch;
-      if (i + 1 < count) prefetch = {m, blocks[i + 1], 8 * panels * passes(slots)};
-      const auto next_panel = [&](std::size_t panel) {
-        widener.finish();
-        if (panel + 1 < panels) {
-          widener.begin(block, panel + 1, ring[panel + 1]);
-        } else if (i + 1 < count) {
-          widener.begin(blocks[i + 1], 0, ring[panels]);
-        }
-      };
-      auto both = [&]() __attribute__((always_inline)) {
-        widener();
-        prefetch();
-      };
-      multiply_block(block, m.cols, ring, packed, slots, scratch.sums, next_panel, both, prefetch);
-      widener.finish();
-      ring.first += panels;
-      if (block.end == m.cols) write_block(a, scratch.sums, block.row, block.rows, token, tokens);
-    }
-  });
-  release_tiles();
+  const Blocks blocks = {{a.matrix}, 1, a.row_begin, a.row_end};
+  for_tokens(a.packed, a.tokens, blocks.cols(),
+             [&](std::size_t token, std::size_t tokens, const auto* packed) {
+               multiply_blocks<format>(blocks, packed, tokens, scratch, [&](const Block& block) {
+                 write_block(a, scratch.sums, block, token, tokens);
+               });
+             });
+}
+
+template <Format format>
+void multiply_gated(const GatedArgs& a) {
+  const Scratch scratch(a.scratch);
+  const Blocks blocks = {{a.gate, a.up}, 2, a.row_begin, a.row_end};
+  for_tokens(a.packed, a.tokens, blocks.cols(),
+             [&](std::size_t token, std::size_t tokens, const auto* packed) {
+               multiply_blocks<format>(blocks, packed, tokens, scratch, [&](const Block& block) {
+                 if (block.turn == 1)
+                   write_gated(a, scratch.sums, scratch.sums + sums_bytes, block, token, tokens);
+               });
+             });
 }
 
 // Any matrix: rows are widened whole, through float32.
 void multiply_any(const MatmulArgs& a) {
   const Matrix& m = *a.matrix;
   const Scratch scratch(a.scratch);
-  const Blocks blocks = {m, a.row_begin, a.row_end};
+  const Blocks blocks = {{a.matrix}, 1, a.row_begin, a.row_end};
   const Ring ring{scratch.ring, kept_panels};
   const auto idle = [](auto...) {};
-  configure_tiles();
-  for_tokens(a, [&](std::size_t token, std::size_t tokens, const std::byte* packed) {
+  for_tokens(a.packed, a.tokens, m.cols, [&](std::size_t token, std::size_t tokens, const auto* packed) {
     for (std::size_t i = 0; i < blocks.count(); ++i) {
       const Block block = blocks[i];
       for (std::size_t r = 0; r < block.rows; ++r) {
@@ -694,17 +755,15 @@ void multiply_any(const MatmulArgs& a) {
                              load_bf16(scratch.row + c, smaller(tile_cols, m.cols - c)));
         }
       }
-      multiply_block(block, m.cols, ring, packed, quotient_up(tokens, tile_rows), scratch.sums, idle, idle,
-                     idle);
-      if (block.end == m.cols) write_block(a, scratch.sums, block.row, block.rows, token, tokens);
+      multiply_block(block, ring, packed, quotient_up(tokens, tile_rows), scratch.sums, idle, idle, idle);
+      if (block.end == m.cols) write_block(a, scratch.sums, block, token, tokens);
     }
   });
-  release_tiles();
 }
 
 template <Format format>
 const Matmul& matmul_of(const Matrix& m) {
-  static constexpr Matmul blocks = {&tile_packing, multiply<format>};
+  static constexpr Matmul blocks = {&tile_packing, multiply<format>, multiply_gated<format>};
   static constexpr Matmul any = {&tile_packing, multiply_any};
   return Widener<format>::suits(m) ? blocks : any;
 }

@@ -27,14 +27,6 @@ std::byte* bytes_of(float* p) {
   return reinterpret_cast<std::byte*>(p);
 }
 
-// [n, 32] bf16 of two rows of 16 floats: the first row's in the even places, as a tile of pairs wants them.
-__m512i interleave(__m512 first, __m512 second) {
-  const __m512i halves = to_bf16(first, second);
-  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7,
-                                         22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-  return _mm512_permutexvar_epi16(order, halves);
-}
-
 // A row's 64 bytes in each of the tiles that hold it.
 struct TileRow {
   std::byte* first;

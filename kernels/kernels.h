@@ -102,10 +102,26 @@ struct MatmulArgs {
   float* scratch = nullptr;  // matmul_scratch(cols) floats: room for widened rows
 };
 
+// silu(gate x) * (up x) for rows [row_begin, row_end) of two matrices of the same size, packed for the
+// product that reads it, whose columns these rows are.
+struct GatedArgs {
+  const Matrix* gate = nullptr;
+  const Matrix* up = nullptr;
+  std::size_t row_begin = 0;          // multiple of pack_cols
+  std::size_t row_end = 0;            // multiple of pack_cols, or rows
+  const std::byte* packed = nullptr;  // x, packed by the kernel's packing
+  std::size_t tokens = 0;
+  std::byte* inner = nullptr;  // slots of as many columns as gate has rows, in the kernel's packing too
+  float* scratch = nullptr;    // matmul_scratch(cols) floats
+};
+
 // A kernel for products and the packing it reads. Two kernels read the same if they name the same packing.
 struct Matmul {
   const Packing* packing = nullptr;
   void (*multiply)(const MatmulArgs&) = nullptr;
+  // For two matrices of this kernel: the bits that multiply, silu_mul and pack give, without the way through
+  // memory. May be null.
+  void (*multiply_gated)(const GatedArgs&) = nullptr;
 };
 
 // Floats of scratch that matmul needs for a width of `cols`, for every instruction set.

@@ -39,7 +39,7 @@ inline constexpr std::size_t scratch_tokens = 6;
 inline constexpr std::size_t scratch_sums = scratch_rows * scratch_tokens * scratch_align;
 
 // Floats of amx's panels of widened weights, their scales and the sums, all in whole cache lines.
-inline constexpr std::size_t amx_block_floats = 45056;
+inline constexpr std::size_t amx_block_floats = 53248;
 
 constexpr std::size_t padded(std::size_t width) {
   return (width + scratch_align - 1) / scratch_align * scratch_align;

@@ -29,14 +29,18 @@ typename V::F exp(typename V::F x) {
   return V::zero_where_less(wanted, least, V::scale_by_power(V::add(p, V::set1(1.0f)), n));
 }
 
+// silu(gate) * up
+template <class V>
+[[gnu::always_inline]] inline typename V::F gated(typename V::F gate, typename V::F up) {
+  const typename V::F silu = V::div(gate, V::add(V::set1(1.0f), exp<V>(V::sub(V::set1(0), gate))));
+  return V::mul(silu, up);
+}
+
 template <class V>
 void silu_mul(float* gate, const float* up, std::size_t n) {
-  using F = typename V::F;
   for (std::size_t i = 0; i < n; i += V::lanes) {
     const std::size_t lanes = smaller(n - i, V::lanes);
-    const F g = V::load(gate + i, lanes);
-    const F silu = V::div(g, V::add(V::set1(1.0f), exp<V>(V::sub(V::set1(0), g))));
-    V::store(gate + i, V::mul(silu, V::load(up + i, lanes)), lanes);
+    V::store(gate + i, gated<V>(V::load(gate + i, lanes), V::load(up + i, lanes)), lanes);
   }
 }
 

@@ -206,19 +206,34 @@ class Experts {
     const std::size_t tokens = token_end - token_begin;
     const std::size_t rows = row_end - row_begin;
     const std::size_t kernel_scratch = kernels::matmul_scratch(work.gate.matrix->cols);
+    const kernels::Packing& packing = *work.down.kernel->packing;
+    std::byte* inner = inner_ + work.inner_begin + slot_offset(packing, work.down.matrix->cols, token_begin);
+    const Matmul& kernel = *work.gate.kernel;
+    if (kernel.multiply_gated && work.up.kernel == &kernel && &packing == kernel.packing) {
+      kernels::GatedArgs args;
+      args.gate = work.gate.matrix;
+      args.up = work.up.matrix;
+      args.row_begin = row_begin;
+      args.row_end = row_end;
+      args.packed = operands_[work.gate_input] + slot_offset(packing, work.gate.matrix->cols, token_begin);
+      args.tokens = tokens;
+      args.inner = inner;
+      args.scratch = pass_.workspace.thread_scratch[thread].get(kernel_scratch);
+      kernel.multiply_gated(args);
+      return;
+    }
     float* scratch = pass_.workspace.thread_scratch[thread].get(kernel_scratch + 2 * tokens * rows);
     float* gate = scratch + kernel_scratch;  // [tokens, rows]
     float* up = gate + tokens * rows;
     const auto project = [&](const Projection& projection, std::size_t input, float* out) {
-      const kernels::Packing& packing = *projection.kernel->packing;
-      const std::size_t width = projection.matrix->cols;
+      const kernels::Packing& read = *projection.kernel->packing;
       kernels::MatmulArgs args;
       args.matrix = projection.matrix;
       args.row_begin = row_begin;
       args.row_end = row_end;
       args.packed = operands_[input];
-      if (work.slots && packing.slot_tokens == 1) args.slots = work.slots + token_begin;
-      else args.packed += slot_offset(packing, width, token_begin);
+      if (work.slots && read.slot_tokens == 1) args.slots = work.slots + token_begin;
+      else args.packed += slot_offset(read, projection.matrix->cols, token_begin);
       args.tokens = tokens;
       args.out = out;
       args.out_stride = rows;
@@ -229,7 +244,6 @@ class Experts {
     project(work.up, work.up_input, up);
     pass_.kernels.silu_mul(gate, up, tokens * rows);
 
-    const kernels::Packing& packing = *work.down.kernel->packing;
     kernels::PackArgs args;
     args.x = gate;
     args.x_stride = rows;
@@ -237,7 +251,7 @@ class Experts {
     args.cols = work.down.matrix->cols;
     args.col_begin = row_begin;
     args.col_end = row_end;
-    args.packed = inner_ + work.inner_begin + slot_offset(packing, args.cols, token_begin);
+    args.packed = inner;
     packing.pack(args);
   }
 

@@ -1,5 +1,6 @@
 // Path::batch of every instruction set, which may round activations and weights to bf16: close to scalar, and
 // an output the same to the bit whichever rows and tokens are asked for with it.
+#include <array>
 #include <numeric>
 
 #include "kernels/support.h"
@@ -252,6 +253,65 @@ TEST_CASE("batch: an output does not depend on the rows, tokens and ranges of co
       }
       CHECK(different == 0);
     });
+  }
+}
+
+// silu(gate x) * (up x), packed as for a product whose columns are these rows; [range] rows at a time.
+std::vector<std::byte> run_gated(const Matmul& matmul, const BatchProduct& gate, const Matrix& up,
+                                 std::size_t range) {
+  const Packing& packing = *matmul.packing;
+  const std::size_t tokens = gate.rows_of_x.size();
+  const std::size_t rows = gate.m.rows;
+  const PackedRows x(packing, {.x = gate.x.data(),
+                               .x_stride = gate.stride,
+                               .x_rows = gate.rows_of_x.data(),
+                               .tokens = tokens,
+                               .cols = gate.m.cols,
+                               .col_end = gate.m.cols});
+  const std::size_t slots = (tokens + packing.slot_tokens - 1) / packing.slot_tokens;
+  const std::vector<float> nothing(tokens * rows);
+  const PackedRows inner(
+      packing, {.x = nothing.data(), .x_stride = rows, .tokens = tokens, .cols = rows, .col_end = rows});
+  const std::size_t bytes = slots * packing.slot_bytes(rows);
+  std::memset(inner.data(), 0xff, bytes);
+  std::vector<float> scratch(matmul_scratch(gate.m.cols), nan);
+  for (std::size_t row = 0; row < rows; row += range) {
+    matmul.multiply_gated({.gate = &gate.m,
+                           .up = &up,
+                           .row_begin = row,
+                           .row_end = std::min(rows, row + range),
+                           .packed = x.data(),
+                           .tokens = tokens,
+                           .inner = inner.data(),
+                           .scratch = scratch.data()});
+  }
+  return {inner.data(), inner.data() + bytes};
+}
+
+TEST_CASE("batch: gated products have the bits of two products, silu_mul and pack") {
+  for (const auto& [rows, cols, tokens] :
+       {std::array<std::size_t, 3>{147, 352, 300}, {64, 2112, 48}, {96, 128, 5}}) {
+    const auto x = random_floats(tokens * cols, 3);
+    for (const Shape& shape : thinned_shapes(some_shapes(rows, cols), rows)) {
+      const StoredMatrix gate(shape, 4);
+      const StoredMatrix up(shape, 5);
+      const BatchProduct product{gate.view, x, cols, first_tokens(tokens)};
+      for_each_matmul(Path::batch, gate.view, [&](const Kernels& kernels) {
+        INFO(describe(shape));
+        const Matmul& matmul = kernels.matmul(Path::batch, gate.view);
+        if (!matmul.multiply_gated) return;
+        auto inner = product.run(kernels);
+        const auto other = BatchProduct{up.view, x, cols, first_tokens(tokens)}.run(kernels);
+        kernels.silu_mul(inner.data(), other.data(), inner.size());
+        const Packing& packing = *matmul.packing;
+        const PackedRows expected(
+            packing, {.x = inner.data(), .x_stride = rows, .tokens = tokens, .cols = rows, .col_end = rows});
+        for (const std::size_t range : {rows, std::size_t{32}, std::size_t{96}}) {
+          const auto packed = run_gated(matmul, product, up.view, range);
+          CHECK(std::memcmp(packed.data(), expected.data(), packed.size()) == 0);
+        }
+      });
+    }
   }
 }
 
