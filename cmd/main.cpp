@@ -89,6 +89,7 @@ std::string speaker(const Words& words) {
 }
 
 int run_program(const Words& words) {
+  occupy_closed_streams();
   const std::string who = speaker(words);
   const Style style(2, color_choice(words));
   install_sigbus_handler(who);

@@ -1,5 +1,6 @@
 #include "cmd/output.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -18,6 +19,14 @@ namespace {
 }
 
 }  // namespace
+
+void occupy_closed_streams() {
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    // open() takes the lowest number that is free. Output only, input cannot be read; and the other way
+    // round.
+    if (::fcntl(stream, F_GETFD) < 0) ::open("/dev/null", stream == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+  }
+}
 
 void write_output(std::string_view text) {
   if (!write_all(STDOUT_FILENO, text)) throw_failed_write();

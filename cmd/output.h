@@ -20,6 +20,9 @@ class OutputError : public Error {
   using Error::Error;
 };
 
+// Fills the numbers of those of standard input, output and error that are closed, or the next file that is
+// opened would get one of them, and with it what is printed. Using them stays an error.
+void occupy_closed_streams();
 // Writes all of `text`, unbuffered. Throws ClosedPipe, or OutputError for every other failure.
 void write_output(std::string_view text);
 // Closes standard output: some systems tell of a failed write only then. Nothing is written afterwards.

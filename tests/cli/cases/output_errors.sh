@@ -15,3 +15,9 @@ try full baleen run --help
 try full baleen --version
 closed() { "$@" >&-; }
 try closed baleen run -m $MODEL --isa scalar -n 3 hello
+# A file that is opened does not take the place of a closed stream: nothing that is printed gets into it.
+try closed baleen run -m $MODEL --isa scalar -n 3 --route-log routes hello
+echo '{"prompt": "hello"}' >batch.jsonl
+try closed baleen run -m $MODEL --isa scalar -n 3 --batch batch.jsonl
+baleen run -m $MODEL --isa scalar -n 3 -v --route-log logged hello 2>&- >stdout
+grep -c -v '^{' logged
