@@ -141,6 +141,7 @@ LINES = r'''
 {{ xs.index(2) }} {{ xs.count(1) }} {{ (1, 1, 2).count(1) }} {{ (1, 2).index(2) }} {{ xs.copy() }}
 {{ xs.index(9) }}
 {{ s.upper() }} {{ s.lower() }} {{ s.title() }} {{ s.capitalize() }} {{ s.swapcase() }} {{ s.casefold() }} {{ 'they\'re bill\'s'.title() }} {{ 'straße ΣΑΣ'.upper() }} {{ 'ΣΑΣ'.lower() }} {{ 'ǆ'.title() }}
+{{ 'Straße ΑΣ'.casefold() }} {{ 'ﬃ ŉ İ ǰ'.casefold() }}
 {{ '  a b '.strip() }}|{{ '  a '.lstrip() }}|{{ ' a  '.rstrip() }}|{{ 'xxaxx'.strip('x') }}|{{ 'xyaxy'.lstrip('yx') }}|{{ 'a\u00a0'.strip() }}|{{ 'ab'.strip('') }}|{{ 'ab '.strip(none) }}
 {{ 'a,b,,c'.split(',') }} {{ ' a  b '.split() }} {{ 'a b c'.split(' ', 1) }} {{ 'a b c'.rsplit(' ', 1) }} {{ 'a b c'.split(maxsplit=1) }} {{ '  a b  c '.split(none, 1) }} {{ ''.split() }} {{ ''.split(',') }} {{ '  a b c '.rsplit(none, 1) }} {{ 'a-b'.split(sep='-') }}
 {{ 'a'.split('') }}
@@ -157,6 +158,7 @@ LINES = r'''
 {{ '12'.isdigit() }} {{ '1a'.isdigit() }} {{ ''.isdigit() }} {{ 'ab'.isalpha() }} {{ 'a1'.isalnum() }} {{ ' '.isspace() }} {{ 'aB'.islower() }} {{ 'AB1'.isupper() }} {{ 'Ab Cd'.istitle() }} {{ '²'.isdigit() }} {{ '½'.isnumeric() }} {{ '²'.isdecimal() }} {{ 'a_1'.isidentifier() }} {{ 'é'.isascii() }} {{ 'a\n'.isprintable() }}
 {{ 'abc'.removeprefix('a') }} {{ 'abc'.removesuffix('c') }} {{ 'abc'.removeprefix('x') }}
 {{ '{} {}'.format(1, 'a') }} {{ '{0} {1} {0}'.format('a', 'b') }} {{ '{a} {b!r}'.format(a=1, b='x') }} {{ '{:>5}|{:<5}|{:^5}'.format('a', 'b', 'c') }} {{ '{:05d} {:+d} {:,}'.format(42, 42, 1234567) }} {{ '{:.2f} {:e} {:%}'.format(3.14159, 12345.678, 0.5) }} {{ '{{}}'.format() }} {{ '{0[a]} {0.a}'.format(d) }} {{ '{:x} {:#x} {:b} {:o} {:X}'.format(255, 255, 5, 8, 255) }} {{ '{:*^9}'.format('mid') }} {{ '{:{}}|'.format('a', 4) }}
+{{ '{:05}|{:>05}|{:*<05}'.format('ab', 'ab', 'ab') }} {{ '{:<06}|{:^06}|{:>06}|{:06}|{:x=06}'.format(-7, -7, -7, -7, -7) }} {{ '{:<06}'.format(2.5) }} {{ '{:07,}|{:08,}|{:09,}|{:010,.2f}|{:#011_x}|{:06,}'.format(7, 7, -7, -7, 255, 1234567) }} {{ '{:0=9,}|{:*=9,}|{:012,}'.format(7, 7, 1e22) }}
 {{ '{} {1}'.format(1, 2) }}
 {{ '{}'.format() }}
 {{ '{a}'.format(b=1) }}
@@ -230,6 +232,7 @@ LINES = r'''
 {{ xs|reverse|list }} {{ s|reverse }} {{ u|reverse }} {{ d|reverse|list }} {{ (1, 2)|reverse|list }} {{ range(3)|reverse|list }} {{ (xs|map('string'))|reverse }}
 {{ 5|reverse }}
 {{ 2.5|round }} {{ 3.5|round }} {{ 2.675|round(2) }} {{ 7|round }} {{ 1234.5678|round(-2) }} {{ 2.1|round(0, 'ceil') }} {{ 2.9|round(method='floor') }} {{ 2.345|round(2, 'floor') }} {{ 15|round(-1) }} {{ 25|round(-1) }} {{ 0.5|round|int }} {{ true|round }} {{ 1e300|round(2) }}
+{{ -0.2|round(0, 'ceil') }} {{ (-0.2)|round(0, 'ceil') }} {{ (-0.2)|round(0, 'floor') }} {{ (-0.2)|round }} {{ (-2.5)|round(method='ceil') }}
 {{ 2.5|round(0, 'x') }}
 {{ 'a'|round }}
 {{ '<p>a <b>b</b>\n c</p><!-- x > y -->d &amp; &#65;'|striptags }}

@@ -74,7 +74,7 @@ Value round(Runtime& runtime, Call& call) {
   if (scaled.integer()) return binary(runtime, Binary::Op::divide, scaled, unit);
   const double cut = method == "ceil" ? std::ceil(to_double(scaled)) : std::floor(to_double(scaled));
   if (!std::isfinite(cut)) fail("cannot convert the float to an integer");
-  return {cut / to_double(unit)};
+  return {(cut + 0.0) / to_double(unit)};  // Python's ceil(-0.2) is the integer 0, not -0.0
 }
 
 Value unsupported(Runtime&, Call&) {

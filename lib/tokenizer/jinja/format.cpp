@@ -49,16 +49,24 @@ std::string printed(double value, char type, int precision, bool alternate) {
   return out;
 }
 
-// Digits with a separator every `every` from the right of the whole part.
-std::string grouped(const std::string& digits, char separator, std::size_t every) {
-  if (!separator) return digits;
-  const std::size_t whole = std::min(digits.find_first_not_of("0123456789abcdefABCDEF"), digits.size());
+// Digits with a separator every three or four from the right of the whole part. Zeros make it `width` long at
+// least, with separators of their own, of which none stands in front.
+std::string grouped(Runtime& runtime, const Spec& spec, const std::string& digits, std::int64_t width) {
+  if (!spec.grouping) return digits;
+  const bool is_decimal = std::string_view("xXob").find(spec.type) == std::string_view::npos;
+  const std::int64_t every = is_decimal ? 3 : 4;
+  const std::size_t end =
+      is_decimal ? std::min(digits.find_first_not_of("0123456789"), digits.size()) : digits.size();
+  if (end == 0) return digits;  // inf, nan
+  const std::int64_t room = width - static_cast<std::int64_t>(digits.size() - end);
+  const std::string whole = padded(runtime, std::string_view(digits).substr(0, end),
+                                   room - (room - 1) / (every + 1), Align::right, "0");
   std::string out;
-  for (std::size_t i = 0; i < whole; ++i) {
-    if (i > 0 && (whole - i) % every == 0) out += separator;
-    out += digits[i];
+  for (std::size_t i = 0; i < whole.size(); ++i) {
+    if (i > 0 && (whole.size() - i) % static_cast<std::size_t>(every) == 0) out += spec.grouping;
+    out += whole[i];
   }
-  return out + digits.substr(whole);
+  return out + digits.substr(end);
 }
 
 // A number from its parts: sign and prefix may be parted from the digits by padding ('=').
@@ -67,11 +75,12 @@ std::string assembled(Runtime& runtime, const Spec& spec, bool negative, const s
   const std::string sign = negative ? "-" : spec.sign == '-' ? "" : std::string(1, spec.sign);
   const char align = spec.align ? spec.align : '>';
   if (align == '=') {
-    const auto used = static_cast<std::int64_t>(sign.size() + prefix.size());
-    return sign + prefix + padded(runtime, digits, spec.width - used, Align::right, spec.fill);
+    const std::int64_t width = spec.width - static_cast<std::int64_t>(sign.size() + prefix.size());
+    const std::string shown = grouped(runtime, spec, digits, spec.fill == "0" ? width : 0);
+    return sign + prefix + padded(runtime, shown, width, Align::right, spec.fill);
   }
   const Align where = align == '<' ? Align::left : align == '^' ? Align::center : Align::right;
-  return padded(runtime, sign + prefix + digits, spec.width, where, spec.fill);
+  return padded(runtime, sign + prefix + grouped(runtime, spec, digits, 0), spec.width, where, spec.fill);
 }
 
 std::string whole_number(Runtime& runtime, const Spec& spec, std::int64_t value) {
@@ -83,7 +92,7 @@ std::string whole_number(Runtime& runtime, const Spec& spec, std::int64_t value)
   if (type == 'X') digits = to_upper_ascii(digits);
   if (spec.precision > static_cast<std::int64_t>(digits.size()))  // only in %d: at least so many digits
     digits = padded(runtime, digits, spec.precision, Align::right, "0");
-  return assembled(runtime, spec, value < 0, prefix, grouped(digits, spec.grouping, base == 10 ? 3 : 4));
+  return assembled(runtime, spec, value < 0, prefix, digits);
 }
 
 std::string real_number(Runtime& runtime, const Spec& spec, double value) {
@@ -106,7 +115,7 @@ std::string real_number(Runtime& runtime, const Spec& spec, double value) {
                      spec.alternate);
   }
   if (spec.type >= 'A' && spec.type <= 'Z') digits = to_upper_ascii(digits);
-  return assembled(runtime, spec, negative, "", grouped(digits, spec.grouping, 3));
+  return assembled(runtime, spec, negative, "", digits);
 }
 
 std::string cut(std::string_view text, std::int64_t precision) {
@@ -280,12 +289,14 @@ class Percent {
 };
 
 // [[fill]align][sign][#][0][width][,][.precision][type]
-Spec parse_spec(std::string_view text) {
+Spec parse_spec(std::string_view text, bool is_for_text) {
   Spec spec;
+  bool has_fill = false;
   const auto is_align = [](char c) { return c == '<' || c == '>' || c == '^' || c == '='; };
   const std::size_t first = text.empty() ? 0 : unicode::length(text[0]);
   if (text.size() > first && is_align(text[first])) {
     spec.fill = text.substr(0, first);
+    has_fill = true;
     spec.align = text[first];
     text.remove_prefix(first + 1);
   } else if (!text.empty() && is_align(text[0])) {
@@ -300,9 +311,9 @@ Spec parse_spec(std::string_view text) {
   };
   if (const char sign = take("+- ")) spec.sign = sign;
   spec.alternate = take("#") != '\0';
-  if (take("0") && !spec.align) {
+  if (take("0") && !has_fill) {
     spec.fill = "0";
-    spec.align = '=';
+    if (!spec.align && !is_for_text) spec.align = '=';
   }
   spec.width = take_number(text);
   spec.grouping = take(",_");
@@ -317,7 +328,7 @@ Spec parse_spec(std::string_view text) {
 
 std::string format_value(Runtime& runtime, const Value& value, std::string_view spec_text) {
   if (spec_text.empty()) return to_text(runtime, value);
-  Spec spec = parse_spec(spec_text);
+  Spec spec = parse_spec(spec_text, value.text() != nullptr);
   const auto type_in = [&](std::string_view types) {
     return !spec.type || types.find(spec.type) != types.npos;
   };

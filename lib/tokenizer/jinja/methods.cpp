@@ -313,7 +313,7 @@ struct Method {
 
 constexpr std::array kMethods = std::to_array<Method>({
     {Type::text, {"capitalize", "self /", changed<capitalize>}},
-    {Type::text, {"casefold", "self /", changed<lower>}},
+    {Type::text, {"casefold", "self /", changed<case_fold>}},
     {Type::text, {"center", "self width fill? /", centered}},
     {Type::text, {"count", "self sub start? end? /", count_in_text}},
     {Type::text, {"encode", "self *", unsupported}},

@@ -292,6 +292,19 @@ std::string swap_case(std::string_view text) {
   return out;
 }
 
+// Unicode's full case folding: letters that differ in case alone become the same, and "ß" becomes "ss".
+std::string case_fold(std::string_view text) {
+  std::string out;
+  for (std::size_t at = 0; at < text.size();) {
+    std::array<utf8proc_int32_t, 4> folded{};  // a character becomes three at most
+    const auto count = utf8proc_decompose_char(code(unicode::next(text, at)), folded.data(), folded.size(),
+                                               UTF8PROC_CASEFOLD, nullptr);
+    for (utf8proc_ssize_t i = 0; i < count; ++i)
+      unicode::append(out, static_cast<char32_t>(folded[static_cast<std::size_t>(i)]));
+  }
+  return out;
+}
+
 bool is_printable(char32_t c) {
   const auto category = utf8proc_category(code(c));
   const char major = major_category(c);

@@ -22,6 +22,7 @@ std::string lower(std::string_view text);
 std::string capitalize(std::string_view text);
 std::string title(std::string_view text);
 std::string swap_case(std::string_view text);
+std::string case_fold(std::string_view text);
 
 // str.isupper() and the like. Not empty and every character (for upper, lower and title: every cased one).
 enum class Class {
