@@ -89,7 +89,7 @@ constexpr std::size_t tokens_ahead = 2;
 // after the other, of which vector instructions could use a part, and loads in a row to take 12 % less than
 // loads between products (tests/bench/tiles_bench.cpp). 2 x 3 tiles take seven loads for six products, each
 // between two of them. In one pass instead of two they were measured to save 20 to 22 % on a core of their
-// own, and to lose 5 to 9 % beside a stranger.
+// own, and to lose 2 to 4 % beside a stranger.
 template <int S, bool just_widened, class Work>
 [[gnu::always_inline]] inline void multiply_panel(const std::byte* a, const std::byte* b, std::size_t b_next,
                                                   std::size_t steps, Work& meanwhile) {
@@ -451,7 +451,7 @@ class Widener<Format::mxfp4> : public NibbleWidener<Format::mxfp4> {
   using NibbleWidener::NibbleWidener;
 };
 
-// ---- A matrix.
+// ---- Matrices.
 
 // The blocks of rows [row_begin, row_end) of matrices of one size in the order of work: along the columns of
 // 32 rows of each matrix, then of the next rows.
