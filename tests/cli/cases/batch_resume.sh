@@ -13,8 +13,7 @@ wc -l <expected
 for lines in 3 11 20 29 41 50 66 77 90 104; do
   begin -o killed.jsonl --resume &
   until [ -e killed.jsonl ] && [ "$(wc -l <killed.jsonl)" -ge $lines ]; do kill -0 $! 2>/dev/null || break; done
-  kill -9 $! 2>/dev/null
-  wait $! 2>/dev/null
+  { kill -9 $!; wait $!; } 2>/dev/null
 done
 printf '{"schema":1,"id":"line 1' >>killed.jsonl # as if it had been killed within a line
 run -o killed.jsonl --resume

@@ -10,8 +10,7 @@ had=$(cat results.jsonl 2>/dev/null | wc -l)
 "$PROGRAM" "$@" <&0 &
 until [ "$(cat results.jsonl 2>/dev/null | wc -l)" -gt "$had" ]; do kill -0 $! 2>/dev/null || break; sleep 0.01; done
 echo run >>runs
-kill -9 $! 2>/dev/null
-wait $! 2>/dev/null
+{ kill -9 $!; wait $!; } 2>/dev/null
 SH
 chmod +x killed
 BALEEN=./killed batch questions.txt results.jsonl --parallel 1 2>/dev/null >shown

@@ -35,8 +35,7 @@ for kill in 1 2 3 4 5 6 7 8 9 10; do
   3 | 6 | 9) until [ "$(lines)" -gt "$((done + 1))" ]; do sleep 0.02; kill -0 $! 2>/dev/null || break; done ;;
   *) sleep 0.$((RANDOM % 10)) ;;
   esac
-  kill -9 $! 2>/dev/null
-  wait $! 2>/dev/null
+  { kill -9 $!; wait $!; } 2>/dev/null # or bash may say that it died
 done
 run killed --resume -q >/dev/null
 same killed
@@ -72,8 +71,7 @@ same twice
 try run twice
 begin twice --force --scale minmax >/dev/null 2>&1 &
 until [ -s twice.partial/baleen-quantize.jsonl ]; do sleep 0.02; kill -0 $! 2>/dev/null || break; done
-kill -9 $!
-wait $! 2>/dev/null
+{ kill -9 $!; wait $!; } 2>/dev/null
 same twice
 baleen quantize $MODEL twice --to int8 --force -q >/dev/null
 diff -r whole twice >/dev/null || echo replaced
