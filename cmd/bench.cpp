@@ -376,11 +376,10 @@ void warn_of(const BenchOptions& o, const SpeedReport& report) {
     }
     if (!figures.suspect()) continue;
     const bool cached = figures.pass.weight_bytes < static_cast<double>(cache);
-    warn(o,
-         name + format_fixed(100 * figures.roofline_share, 0) + " % of the roofline is suspect: " +
-             (cached
-                  ? "what a pass reads fits the last-level cache (" + format_bytes(cache) + ")"
-                  : "the machine was slower while its limits were measured; measure again when it is idle"));
+    std::string why = "the machine was slower while its limits were measured; measure again when it is idle";
+    if (!figures.memory_bound) why += ". Or products of integers were faster than the peak of float32";
+    if (cached) why = "what a pass reads fits the last-level cache (" + format_bytes(cache) + ")";
+    warn(o, name + format_fixed(100 * figures.roofline_share, 0) + " % of the roofline is suspect: " + why);
   }
 }
 

@@ -1,13 +1,13 @@
 // AVX-512 F, BW, DQ and VL.
 #include "kernels/simd/avx512.h"
 
-#include "kernels/simd/stream.h"
+#include "kernels/simd/integer_batch.h"
 #include "kernels/simd/table.h"
 
 namespace baleen::kernels {
 
 const Kernels& avx512_kernels() {
-  static const Kernels table = table_of<Avx512, stream_kernel<Avx512>>();
+  static const Kernels table = table_of<Avx512, own_kernel<Avx512>>();
   return table;
 }
 

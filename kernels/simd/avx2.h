@@ -224,6 +224,8 @@ struct Avx2 : X86 {
 
   template <Format format>
   static constexpr std::size_t activation_bytes = format == Format::int8 ? 2 : 1;
+  template <Format>
+  static constexpr std::size_t dot_parts = 2;
 
   template <Format format>
   static void split(I w, I* out) {

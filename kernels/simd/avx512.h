@@ -222,6 +222,8 @@ struct Avx512 : X86 {
   // Codes as numbers that a dot product takes: even and odd columns apart, int8 as 16 bits, others as 8.
   template <Format format>
   static constexpr std::size_t activation_bytes = format == Format::int8 ? 2 : 1;
+  template <Format>
+  static constexpr std::size_t dot_parts = 2;
 
   template <Format format>
   static void split(I w, I* out) {

@@ -1,10 +1,10 @@
-// Integer products of tokens that come alone, by instructions that multiply unsigned bytes by signed ones and
-// add four products to an int32: a table of these and of another table's rest.
+// Integer products by instructions that multiply unsigned bytes by signed ones and add four products to an
+// int32: a table of these and of another table's rest.
 //
 // A V has V::dpbusd(sum, codes, activations) beside what simd/stream.h needs.
 #pragma once
 
-#include "kernels/simd/stream.h"
+#include "kernels/simd/integer_batch.h"
 
 namespace baleen::kernels {
 namespace {
@@ -15,6 +15,8 @@ struct ByteDots : V {
 
   template <Format>
   static constexpr std::size_t activation_bytes = 1;
+  template <Format>
+  static constexpr std::size_t dot_parts = 1;
 
   template <Format format>
   static void split(I w, I* out) {
@@ -24,17 +26,19 @@ struct ByteDots : V {
       V::template split<format>(w, out);
   }
 
-  template <Format format>
+  template <Format>
   static I dot(const I* w, const std::byte* x, I begin) {
-    const I sum = V::dpbusd(begin, w[0], V::codes(x));
-    return format == Format::int8 ? sum : V::dpbusd(sum, w[1], V::codes(x + sizeof(I)));
+    return V::dpbusd(begin, w[0], V::codes(x));
   }
 };
 
 template <class V, const Kernels& (*plain)()>
 const Matmul& matmul_with_dots(Path path, const Matrix& m) {
+  if (path != Path::exact) {
+    if (const Matmul* kernel = integer_kernel<ByteDots<V>>(m)) return *kernel;
+  }
   if (path == Path::stream) {
-    if (const Matmul* kernel = stream_scaled<ByteDots<V>>(m)) return *kernel;
+    if (const Matmul* kernel = fp8_stream<V>(m)) return *kernel;
   }
   return plain().matmul(path, m);
 }

@@ -19,8 +19,8 @@
 //                                  much time
 //   V::deal                        transposes four vectors of codes: lane i of 16 bytes of the k-th becomes
 //                                  lane k of the same 16 bytes of the i-th
-//   V::split<format>, dot<format>  a vector of codes by its parts; their products with packed activations,
-//                                  added to a vector of int32
+//   V::split<format>, dot<format>  a vector of codes by its parts; products of V::dot_parts<format> of them
+//                                  with packed activations, added to a vector of int32
 //   V::activation_bytes<format>    1 or 2: what dot multiplies integer codes with
 //   V::numbers<format>, pick       scales as float32; a permutation
 // A token's sums are formed lane by lane in ascending columns, whatever else the call covers.
@@ -261,6 +261,7 @@ struct IntegerStream {
   static constexpr std::size_t panel_groups = panel_vectors * chunk_groups;
   static constexpr std::size_t panel_cols = panel_vectors * chunk;
   static constexpr std::size_t parts = chunk * V::template activation_bytes<format> / sizeof(I);
+  static constexpr std::size_t dot_parts = V::template dot_parts<format>;
   // Half of them in memory, where they cost little: they are needed once a panel.
   static constexpr std::size_t sums = 2 * V::stream_sums;
   static constexpr std::size_t tokens = V::stream_tokens;
@@ -372,8 +373,11 @@ struct IntegerStream {
             I parted[2];
             V::template split<format>(w[r][i], parted);
             unrolled<T>([&](auto t) {
-              const auto* values = reinterpret_cast<const std::byte*>(x[t]->values[i]);
-              dot[r * T + t] = V::template dot<format>(parted, values, dot[r * T + t]);
+              unrolled<parts / dot_parts>([&](auto d) {
+                constexpr std::size_t p = d * dot_parts;
+                const auto* values = reinterpret_cast<const std::byte*>(x[t]->values[i][p]);
+                dot[r * T + t] = V::template dot<format>(parted + p, values, dot[r * T + t]);
+              });
             });
           });
         });
@@ -391,20 +395,6 @@ struct IntegerStream {
     store_sums<V, R, T>(a, rows, first_token, sum);
   }
 
- private:
-  static void put_group(const float* x, Panel& panel, std::size_t group) {
-    std::int32_t begin[group_lanes];
-    std::int32_t words[parts][group_lanes][panel_vectors];
-    const float scale = pack_integers<format, V::template activation_bytes<format>>(x, begin, words);
-    for (std::size_t p = 0; p < group_lanes; ++p) {
-      const std::size_t lane = lane_of(group, p);
-      panel.scales[lane] = scale;
-      panel.begin[lane] = begin[p];
-      for (std::size_t i = 0; i < panel_vectors; ++i)
-        for (std::size_t part = 0; part < parts; ++part) panel.values[i][part][lane] = words[part][p][i];
-    }
-  }
-
   // Where a panel can be read that ends beyond its row: in place, since the next row's codes are multiplied
   // with zeros, but for what would be beyond the matrix: a copy.
   static const std::byte* whole_panel(const Matrix& m, const std::byte* codes, std::size_t cols,
@@ -420,9 +410,23 @@ struct IntegerStream {
     }
     return copy;
   }
+
+ private:
+  static void put_group(const float* x, Panel& panel, std::size_t group) {
+    std::int32_t begin[group_lanes];
+    std::int32_t words[parts][group_lanes][panel_vectors];
+    const float scale = pack_integers<format, V::template activation_bytes<format>>(x, begin, words);
+    for (std::size_t p = 0; p < group_lanes; ++p) {
+      const std::size_t lane = lane_of(group, p);
+      panel.scales[lane] = scale;
+      panel.begin[lane] = begin[p];
+      for (std::size_t i = 0; i < panel_vectors; ++i)
+        for (std::size_t part = 0; part < parts; ++part) panel.values[i][part][lane] = words[part][p][i];
+    }
+  }
 };
 
-// The kernel for how a matrix is stored; null where simd/matmul.h is the one.
+// The kernel for how a matrix is stored; null where another one is.
 template <class Stream>
 const Matmul* stream_if_fits(const Matrix& m) {
   static constexpr Matmul kernel = {&Stream::packing, stream<Stream>};
@@ -430,20 +434,17 @@ const Matmul* stream_if_fits(const Matrix& m) {
 }
 
 template <class V>
-const Matmul* stream_scaled(const Matrix& m) {
+const Matmul* fp8_stream(const Matrix& m) {
   if constexpr (V::streams_fp8) {
     if (m.format == Format::fp8_e4m3) return stream_if_fits<FloatStream<V, Format::fp8_e4m3>>(m);
   }
-  if (m.format == Format::int8) return stream_if_fits<IntegerStream<V, Format::int8>>(m);
-  if (m.format == Format::int4) return stream_if_fits<IntegerStream<V, Format::int4>>(m);
-  if (m.format == Format::mxfp4) return stream_if_fits<IntegerStream<V, Format::mxfp4>>(m);
   return nullptr;
 }
 
 template <class V>
-const Matmul* stream_kernel(const Matrix& m) {
+const Matmul* float_stream(const Matrix& m) {
   if (m.format == Format::bf16) return stream_if_fits<FloatStream<V, Format::bf16>>(m);
-  return stream_scaled<V>(m);
+  return fp8_stream<V>(m);
 }
 
 }  // namespace

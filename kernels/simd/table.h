@@ -9,16 +9,16 @@
 namespace baleen::kernels {
 namespace {
 
-// The kernel that an instruction set has of its own for a matrix on Path::stream; nullptr: the shared one.
-using StreamKernel = const Matmul* (*)(const Matrix&);
+// The kernel that an instruction set has of its own for a matrix and a path; nullptr: the shared one.
+using OwnKernel = const Matmul* (*)(Path, const Matrix&);
 
 // kv_store is the scalar reference's: a row is stored once and read by every later token.
-template <class V, StreamKernel stream, Format... formats>
+template <class V, OwnKernel own, Format... formats>
 Kernels make_table() {
   return {.name = V::name,
           .matmul = [](Path path, const Matrix& m) -> const Matmul& {
-            if (stream && path == Path::stream) {
-              if (const Matmul* kernel = stream(m)) return *kernel;
+            if constexpr (own != nullptr) {
+              if (const Matmul* kernel = own(path, m)) return *kernel;
             }
             static constexpr Matmul list[] = {{&f32_packing, matmul<V, formats>}...};
             return list[static_cast<std::size_t>(m.format)];
@@ -37,9 +37,9 @@ Kernels make_table() {
 }
 
 // In the order of enum Format.
-template <class V, StreamKernel stream = nullptr>
+template <class V, OwnKernel own = nullptr>
 Kernels table_of() {
-  return make_table<V, stream, Format::f32, Format::f16, Format::bf16, Format::fp8_e4m3, Format::int8,
+  return make_table<V, own, Format::f32, Format::f16, Format::bf16, Format::fp8_e4m3, Format::int8,
                     Format::int4, Format::mxfp4>();
 }
 

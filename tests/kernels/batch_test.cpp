@@ -79,10 +79,10 @@ std::vector<float> scalar_row(const Matrix& m, std::size_t row) {
   return w;
 }
 
-// Whether a table rounds activations for this matrix to int8 by groups of 32.
+// Whether a table rounds activations for this matrix to int8, or finer, by groups of 32.
 bool rounds_to_groups(const UsableTable& table, const Matrix& m) {
   if (m.format != Format::int8 && m.format != Format::int4 && m.format != Format::mxfp4) return false;
-  return table.features.find("i8mm") != std::string::npos;
+  return table.isa == "avx2" || table.isa == "avx512" || table.features.find("i8mm") != std::string::npos;
 }
 
 bool rounds_to_groups(const Kernels& kernels, const Matrix& m) {
