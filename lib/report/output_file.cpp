@@ -63,6 +63,19 @@ void flush_folder(const fs::path& folder, const fs::path& path) {
   if (directory.get() >= 0) flush(directory.get(), path);
 }
 
+// Where a link leads to nothing yet: a file renamed over the link would take its place.
+fs::path follow_links(const fs::path& path) {
+  constexpr int most_links = 40;  // as many as Linux follows
+  fs::path target = path;
+  for (int i = 0; i < most_links; ++i) {
+    std::error_code error;
+    const fs::path next = fs::read_symlink(target, error);
+    if (error) return target;
+    target = folder_of(target) / next;
+  }
+  throw_system_error(path, "", ELOOP);
+}
+
 // Creates ".NAME.NUMBER.tmp" beside the target, with the mode that any new file gets.
 FileDescriptor create_beside(const fs::path& target, fs::path& temporary) {
   const std::string stem = "." + target.filename().string().substr(0, 200) + "." + std::to_string(::getpid());
@@ -106,8 +119,7 @@ bool write_all(int fd, std::string_view bytes) {
   return true;
 }
 
-NewFile::NewFile(fs::path path, bool overwrite)
-    : path_(std::move(path)), target_(path_), overwrite_(overwrite) {
+NewFile::NewFile(fs::path path, bool overwrite) : path_(std::move(path)), overwrite_(overwrite) {
   if (std::optional<FileDescriptor> direct = open_directly(path_)) {
     file_ = std::move(*direct);
     return;
@@ -116,7 +128,7 @@ NewFile::NewFile(fs::path path, bool overwrite)
   if (!overwrite && ::lstat(path_.c_str(), &status) == 0) throw_exists(path_);
   const bool replaces = ::stat(path_.c_str(), &status) == 0;
   std::error_code error;
-  if (replaces) target_ = fs::canonical(path_, error);
+  target_ = replaces ? fs::canonical(path_, error) : follow_links(path_);
   if (error) throw_system_error(path_, "", error.value());
   file_ = create_beside(target_, temporary_);
   constexpr mode_t permissions = 0777;

@@ -23,8 +23,8 @@ bool write_all(int fd, std::string_view bytes);
 // Written under another name in the same folder, and renamed when it is whole.
 class NewFile {
  public:
-  // Throws Error too for a file that exists, unless it may be overwritten; that one keeps its mode, and a
-  // link to it stays a link. Opening a pipe waits for its reader.
+  // Throws Error too for a file that exists, unless it may be overwritten; that one keeps its mode. A
+  // link stays a link, also one to a file that is still to come. Opening a pipe waits for its reader.
   NewFile(std::filesystem::path path, bool overwrite);
   // Takes an uncommitted file away again.
   ~NewFile();

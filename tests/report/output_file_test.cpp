@@ -136,6 +136,17 @@ TEST_CASE("a link stays one, and a link to nothing is something") {
   CHECK(content(target) == "new");
   fs::create_symlink(elsewhere.path() / "nothing", folder.path() / "dangling");
   CHECK_THROWS_AS(NewFile(folder.path() / "dangling", false), Error);
+  fs::create_symlink("dangling", folder.path() / "relative");
+  NewFile first(folder.path() / "relative", true);
+  first.write("first");
+  first.commit();
+  CHECK(fs::is_symlink(folder.path() / "relative"));
+  CHECK(fs::is_symlink(folder.path() / "dangling"));
+  CHECK(content(elsewhere.path() / "nothing") == "first");
+  const std::string loop = (folder.path() / "loop").string();
+  fs::create_symlink("loop", loop);
+  CHECK_THROWS_WITH_AS(NewFile(loop, true), (loop + ": Too many levels of symbolic links").c_str(), Error);
+  CHECK(fs::is_symlink(loop));
 }
 
 TEST_CASE("where no file can be is known before anything is written") {
@@ -200,7 +211,8 @@ TEST_CASE("a log grows by lines") {
   file.close();
   CHECK_THROWS_WITH_AS(
       LineFile(path, Mode::fresh),
-      (path.string() + ": exists already; --force overwrites it, --resume goes on with a batch").c_str(), Error);
+      (path.string() + ": exists already; --force overwrites it, --resume goes on with a batch").c_str(),
+      Error);
   LineFile again(path, Mode::overwrite);
   again.write("two");
   CHECK(content(path) == "two\n");
