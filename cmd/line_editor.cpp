@@ -159,19 +159,19 @@ LineEditor::Input LineEditor::read(std::string_view prompt) {
   return input;
 }
 
-// Only a plain file of a size that a history has: whatever else the name stands for is left alone.
+// Only a history, or an empty file: whatever else the name stands for is left alone.
 void LineEditor::load_history() {
   constexpr std::uintmax_t most_bytes = std::uintmax_t{64} << 20U;
   if (history_file_.empty()) return;
   std::error_code error;
   const fs::file_status status = fs::status(history_file_, error);
-  if (fs::exists(status) &&
-      (!fs::is_regular_file(status) || fs::file_size(history_file_, error) > most_bytes)) {
-    history_file_.clear();
-    return;
-  }
+  if (!fs::exists(status)) return;
+  const bool plain = fs::is_regular_file(status);
+  const std::uintmax_t bytes = plain ? fs::file_size(history_file_, error) : 0;
   HistEvent event;
-  ::history(history_.get(), &event, H_LOAD, history_file_.c_str());
+  const auto load = [&] { return ::history(history_.get(), &event, H_LOAD, history_file_.c_str()) >= 0; };
+  const bool ours = plain && (bytes == 0 || (bytes <= most_bytes && load()));
+  if (!ours) history_file_.clear();
 }
 
 // Written with every line, as no signal leaves time for it at the end.

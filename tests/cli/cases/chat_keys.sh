@@ -148,3 +148,14 @@ ls second.json state/baleen
 BALEEN_HISTORY=/dev/null previous
 [ -c /dev/null ] && echo 'still a device'
 BALEEN_HISTORY=/proc/no/such/folder previous
+seq 3 >notes
+: >empty
+for file in notes empty; do
+  BALEEN_HISTORY=$file chat -q <<'END'
+wait >
+send /stats\n
+wait \n>
+send \x04
+END
+  cat $file
+done
