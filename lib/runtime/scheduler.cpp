@@ -79,6 +79,10 @@ std::vector<Finished> Scheduler::step(const Observer* observer) {
     after_pass();
   } catch (const Cancelled&) {
     cancel_all();
+  } catch (...) {
+    queue_.clear();
+    running_.clear();
+    throw;
   }
   return take_finished();
 }

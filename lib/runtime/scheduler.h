@@ -31,7 +31,7 @@ struct SchedulerOptions {
   kernels::KvFormat kv_format = kernels::KvFormat::f32;
   const kernels::Kernels* kernels = nullptr;
   const std::atomic<bool>* cancel = nullptr;  // looked at between layers; ends every generation when set
-  ExpertCache* experts = nullptr;              // where routed experts come from; null: they are in memory
+  ExpertCache* experts = nullptr;             // where routed experts come from; null: they are in memory
   // KV caches together, at most; a sequence alone may have more.
   std::uint64_t kv_bytes = std::numeric_limits<std::uint64_t>::max();
   std::size_t chunk = 2048;       // prompt tokens in a pass, at most
@@ -63,15 +63,15 @@ class Scheduler {
  public:
   Scheduler(const Model&, ThreadPool&, const SchedulerOptions&);
 
-  // Puts a generation at the end of the queue; it must live until step() returns it. `request` is its number
-  // for observers.
+  // Puts a generation at the end of the queue; it must live until step() returns it or throws. `request` is
+  // its number for observers.
   void add(Generation& generation, std::uint64_t request = 0);
   // Nobody waits in the queue, and there is room for one more sequence.
   bool wants_more() const { return queue_.empty() && running_.size() < options_.parallel; }
   bool idle() const { return queue_.empty() && running_.empty(); }
 
   // Lets waiting generations join, makes one pass and returns those that ended with it. If the cancel flag
-  // was set, all end. Throws what is no generation's own fault.
+  // was set, all end. Throws what is no generation's own fault, and has then forgotten all of them.
   std::vector<Finished> step(const Observer* observer = nullptr);
 
   // Tokens of the prompt that are in the KV cache by now.

@@ -279,6 +279,38 @@ TEST_CASE("a KV cache that cannot be had is an error of its generation") {
   CHECK_THROWS_AS(std::rethrow_exception(error), Error);
 }
 
+TEST_CASE("a pass that fails ends all, and the next generation begins anew") {
+  const Model model = tiny_model();
+  std::vector<Request> requests = some_requests(3, model.config().vocab_size);
+  requests[2].options.max_new_tokens = 5;
+  ThreadPool pool(2);
+  SchedulerOptions options = options_for(scalar(), 1);
+  options.kept = 1;
+  Scheduler scheduler(model, pool, options);
+  const auto generation = [&](const Request& request) {
+    return std::make_unique<Generation>(request.prompt, request.options, nullptr, model.config().vocab_size,
+                                        400, GenerateEvents{[](auto&) {}, {}});
+  };
+  Observer full_disk;
+  full_disk.route = [](std::size_t, std::span<const TokenInput>, std::span<const Choice>) {
+    throw Error("no space left");
+  };
+  {
+    const auto runs = generation(requests[2]), waits = generation(requests[1]);
+    scheduler.add(*runs);
+    scheduler.step();
+    scheduler.add(*waits);
+    CHECK_THROWS_WITH_AS(scheduler.step(&full_disk), "no space left", Error);
+  }
+  CHECK(scheduler.idle());
+  const auto again = generation(requests[2]);
+  generate(scheduler, *again);
+  const auto alone = generation(requests[2]);
+  Scheduler other(model, pool, options);
+  generate(other, *alone);
+  CHECK(again->ids() == alone->ids());
+}
+
 TEST_CASE("the cancel flag ends those that run and those that wait") {
   const Model model = tiny_model();
   const std::vector<Request> requests = some_requests(4, model.config().vocab_size);

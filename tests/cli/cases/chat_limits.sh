@@ -70,6 +70,18 @@ send hello\n
 wait \n>
 send \x04
 END
+echo '# a route log that cannot grow any more'
+(ulimit -f 20; trap '' XFSZ; chat -m "$SOURCE/examples/model" --isa scalar --greedy --think drop --route-log routes <<'END'
+wait >
+send 12 - 30 =\n
+wait \n>
+send What is 347 + 589?\n
+wait \n>
+send 12 - 30 =\n
+wait \n>
+send \x04
+END
+)
 echo '# options that need a prompt'
 for option in --ids --dry-run --echo '--logprobs 1' '--format jsonl' '-n 0' '-o x' '--samples 2' '--system x' '--template-var x=1'; do
   chat -m $MODEL $option </dev/null
