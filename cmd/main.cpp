@@ -30,10 +30,14 @@ int print(const std::string& text) {
 }
 
 [[noreturn]] void throw_unknown_command(const std::string& name, const std::vector<Command>& commands) {
-  std::vector<std::string> names;
-  for (const Command& command : commands) names.emplace_back(command.name);
   const bool option = name.starts_with('-');
-  const std::string hint = option ? "" : suggestion(name, names);
+  std::vector<std::string> names;
+  if (option) {
+    names = {"--help", "--version"};
+  } else {
+    for (const Command& command : commands) names.emplace_back(command.name);
+  }
+  const std::string hint = suggestion(name, names);
   throw UsageError((option ? "unknown option " : "unknown command ") + name +
                    (hint.empty() ? "" : "; " + hint) + "\nbaleen --help lists the commands");
 }

@@ -162,11 +162,16 @@ std::string option_name(const Option& option) {
 }
 
 std::string suggestion(std::string_view word, const std::vector<std::string>& candidates) {
+  const auto letters_of = [](std::string_view name) {
+    return name.size() - std::min(name.find_first_not_of('-'), name.size());
+  };
+  const std::size_t letters = letters_of(word);
+  const std::size_t most = std::max<std::size_t>(1, (letters + 1) / 3);
   std::vector<std::pair<std::size_t, std::string>> near;
   for (const std::string& candidate : candidates) {
-    const std::size_t letters = word.size() - std::min(word.find_first_not_of('-'), word.size());
-    const std::size_t most = std::max<std::size_t>(1, (letters + 1) / 3);
-    const bool begins = letters >= 3 && candidate.starts_with(word);
+    // A part of the name, or as another program has it: --temperature, --seeds.
+    const bool begins = (letters >= 3 && candidate.starts_with(word)) ||
+                        (letters_of(candidate) >= 3 && word.starts_with(candidate));
     const std::size_t distance = begins ? 0 : edit_distance(word, candidate);
     if (distance <= most) near.emplace_back(distance, candidate);
   }

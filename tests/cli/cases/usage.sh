@@ -6,6 +6,7 @@ try baleen --verion
 try baleen quantize IN OUT --to int8
 try baleen run --tmep 1 hello
 try baleen run --tempp hello
+try baleen run --temperature 1 hello
 try baleen run --frobnicate hello
 try baleen run -x hello
 try baleen run -s hello
