@@ -298,7 +298,11 @@ std::unique_ptr<ExpertCache::Visit> ExpertCache::visit(std::size_t layer, std::s
   for (const ExpertTokens& expert : asked) {
     Visit::Place& place = visit->asked_.emplace_back();
     place.expert = expert.expert;
-    const std::uint32_t slot = slot_of_[index({number, expert.expert})];
+    std::uint32_t slot = slot_of_[index({number, expert.expert})];
+    if (slot != nowhere && slots_[slot].batch.status() == ReadStatus::failed) {
+      evict({number, expert.expert});  // what the disk refused in an earlier pass is asked for again
+      slot = nowhere;
+    }
     const bool guessed = slot != nowhere && slots_[slot].guess != 0;
     if (slot != nowhere && !guessed && is_there(slots_[slot])) {
       ++totals_.hits;
