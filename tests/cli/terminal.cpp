@@ -6,8 +6,8 @@
 //   sleep N      milliseconds
 //   modes        print whether the terminal edits lines and echoes itself, or leaves that to the program
 //   end          wait for the end of the command and print its status; implied at the end of the script
-// What is printed is what was asked for; a text that does not come within half a minute is an error, with all
-// that the terminal showed.
+// What is printed is what was asked for; a text that does not come within half a minute (ten with a
+// sanitizer) is an error, with all that the terminal showed.
 #include <fcntl.h>
 #include <poll.h>
 #include <pty.h>
@@ -30,7 +30,7 @@
 
 namespace {
 
-constexpr auto patience = std::chrono::seconds(30);
+constexpr auto patience = std::chrono::seconds(BALEEN_PATIENCE);
 
 std::string unescape(std::string_view text) {
   std::string result;
