@@ -121,9 +121,10 @@ LineEditor::LineEditor(fs::path history_file, ColorChoice color)
   ::history(history_.get(), &event, H_SETUNIQUE, 1);  // the same line twice in a row is kept once
   // Ctrl-C and Ctrl-Z come as keys, not as signals, while a line is edited.
   el_set(editor, EL_SETTY, "-d", "-isig", nullptr);
-  el_set(editor, EL_ADDFN, "baleen-interrupt", "give up this line", &Keys::interrupt);
-  el_set(editor, EL_ADDFN, "baleen-suspend", "suspend the program", &Keys::suspend);
-  el_set(editor, EL_ADDFN, "baleen-paste", "insert what is pasted", &Keys::paste);
+  // Wide: of other characters libedit keeps copies that it never frees.
+  el_wset(editor, EL_ADDFN, L"baleen-interrupt", L"give up this line", &Keys::interrupt);
+  el_wset(editor, EL_ADDFN, L"baleen-suspend", L"suspend the program", &Keys::suspend);
+  el_wset(editor, EL_ADDFN, L"baleen-paste", L"insert what is pasted", &Keys::paste);
   el_source(editor, nullptr);  // ~/.editrc: the user's own keys
   el_set(editor, EL_BIND, "^C", "baleen-interrupt", nullptr);
   el_set(editor, EL_BIND, "^Z", "baleen-suspend", nullptr);
