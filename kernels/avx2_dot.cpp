@@ -1,5 +1,5 @@
-// AVX2 with the byte dot products of AVX-VNNI, which Alder Lake and Zen 5 have: the integer products of
-// tokens that come alone. The rest is the plain table's.
+// AVX2 with the byte dot products of AVX-VNNI, which Alder Lake and Zen 5 have: the integer products.
+// The rest is the plain table's.
 #include "kernels/simd/avx2.h"
 #include "kernels/simd/dot.h"
 

@@ -1,5 +1,6 @@
 // AVX-512 with the byte dot products of VNNI and the byte permutations of VBMI, which Ice Lake and Zen 4
-// brought together: the integer and fp8 products of tokens that come alone. The rest is the plain table's.
+// brought together: the integer products, and those of fp8 for tokens that come alone. The rest is the plain
+// table's.
 #include "kernels/simd/avx512.h"
 #include "kernels/simd/dot.h"
 

@@ -56,8 +56,6 @@ struct IntegerBatch {
   static_assert(2 * block_rows * sizeof(RowPanel) <= scratch_rows * Stream::panel_cols * sizeof(float));
   static_assert(block_rows * sizeof(RowPanel) <= amx_block_floats * sizeof(float));
 
-  static bool fits(const Matrix& m) { return Stream::fits(m); }
-
   static void multiply(const MatmulArgs& a) {
     if (a.tokens <= V::stream_tokens) return stream<Stream>(a);
     const Matrix& m = *a.matrix;
@@ -169,7 +167,7 @@ template <class V, Format format>
 const Matmul* integer_kernel(const Matrix& m) {
   using Batch = IntegerBatch<V, format>;
   static constexpr Matmul kernel = {&Batch::Stream::packing, Batch::multiply};
-  return Batch::fits(m) ? &kernel : nullptr;
+  return Batch::Stream::fits(m) ? &kernel : nullptr;
 }
 
 template <class V>

@@ -7,7 +7,8 @@
 //               integer dot products: a lane of 32 bits sums the columns whose codes lie in it. Scales stay
 //               exact: scale of the weights * scale of the activations * integer, summed in float32
 //   mxfp4       as int4: twice an e2m1 value is an integer, looked up
-// What is left over is multiplied by the kernels of simd/matmul.h.
+// Integers have a kernel for many tokens beside it, in simd/integer_batch.h. What is left over is multiplied
+// by the kernels of simd/matmul.h.
 //
 // Beyond rows.h, a V has
 //   V::I                           a vector of integers, as wide as F
