@@ -169,60 +169,6 @@ __m512i load_kv(const std::byte* row, std::size_t c, std::size_t count) {
   }
 }
 
-// Rows of the cache, of which positions [begin, end) are to be read and others stand for zeros.
-struct KvRows {
-  const std::byte* first;  // position 0
-  std::size_t stride;      // bytes
-  std::size_t width;       // columns
-  std::size_t bytes;       // of a row
-  std::size_t begin;
-  std::size_t end;
-
-  const std::byte* at(std::size_t position) const { return first + position * stride; }
-  bool has(std::size_t position, std::size_t count) const {
-    return begin <= position && position + count <= end;
-  }
-  // Columns of a position from c on that there are, 32 at most.
-  std::size_t cols(std::size_t position, std::size_t c) const {
-    return has(position, 1) ? smaller(32, width - c) : 0;
-  }
-};
-
-// Rows that will be read soon, brought into the second-level cache some lines at a time, beside products of
-// tiles. They are read as several streams: memory likes that better (measured in simd/stream.h).
-class Ahead {
- public:
-  Ahead(const KvRows& rows, std::size_t begin, std::size_t count) {
-    if (begin < rows.begin || begin >= rows.end) return;
-    count = smaller(count, rows.end - begin);
-    row_ = rows.at(begin);
-    row_bytes_ = rows.stride;
-    row_lines_ = (rows.bytes + 63) / 64;
-    rows_ = (count + streams - 1) / streams;
-  }
-  // How often bring() has something to do.
-  std::size_t turns() const { return rows_ * row_lines_; }
-  // A line of each stream, `turns` times.
-  void bring(std::size_t turns) {
-    for (; turns > 0 && done_ < rows_; --turns) {
-      for (std::size_t stream = 0; stream < streams; ++stream)
-        _mm_prefetch(row_ + (done_ + stream * rows_) * row_bytes_ + line_ * 64, _MM_HINT_T1);
-      if (++line_ < row_lines_) continue;
-      line_ = 0;
-      ++done_;
-    }
-  }
-
- private:
-  static constexpr std::size_t streams = 8;
-  const std::byte* row_ = nullptr;
-  std::size_t row_bytes_ = 0;
-  std::size_t row_lines_ = 0;
-  std::size_t rows_ = 0;  // of a stream
-  std::size_t done_ = 0;
-  std::size_t line_ = 0;
-};
-
 // ---- Softmax.
 
 // 2^x for a weight that will be rounded to bf16, off by 3e-6 of itself at most; 0 below 2^-126. NaN stays.

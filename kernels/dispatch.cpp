@@ -206,7 +206,7 @@ std::size_t transposed_scratch(std::size_t rows, std::size_t cols) {
 
 std::size_t attention_scratch(std::size_t queries, std::size_t k_dim, std::size_t v_dim) {
   const std::size_t by_blocks =
-      scratch_align + attention_block * (padded(k_dim) + padded(v_dim) + queries) + scratch_sums;
+      scratch_align + attention_block * (padded(k_dim) + padded(v_dim) + queries) + queries;
   // On tiles a whole segment is held in bf16: keys, values, and for 32 queries themselves, their scores in
   // float32 and their weights.
   constexpr std::size_t positions = attention_segment + attention_block;

@@ -43,12 +43,107 @@ void widen_kv_row(KvFormat format, const std::byte* row, std::size_t width, floa
   }
 }
 
-// A block of positions in scratch.
+// Rows of the cache, of which positions [begin, end) are to be read and others stand for zeros.
+struct KvRows {
+  const std::byte* first;  // position 0
+  std::size_t stride;      // bytes
+  std::size_t width;       // columns
+  std::size_t bytes;       // of a row
+  std::size_t begin;
+  std::size_t end;
+
+  const std::byte* at(std::size_t position) const { return first + position * stride; }
+  bool has(std::size_t position, std::size_t count) const {
+    return begin <= position && position + count <= end;
+  }
+  // Columns of a position from c on that there are, 32 at most.
+  std::size_t cols(std::size_t position, std::size_t c) const {
+    return has(position, 1) ? smaller(32, width - c) : 0;
+  }
+};
+
+// Rows of float32, padded to whole vectors.
+struct FloatRows {
+  const float* first;
+  std::size_t stride;
+  const float* at(std::size_t row) const { return first + row * stride; }
+};
+
+// Rows [begin, end) from position `block` on: where they lie if V::load can take them there, else widened
+// into scratch.
+template <class V>
+FloatRows block_rows(KvFormat format, const KvRows& rows, std::size_t block, std::size_t begin,
+                     std::size_t end, float* scratch) {
+  const std::byte* const first = rows.at(block);
+  if (format == KvFormat::f32 && rows.width % V::lanes == 0 && rows.stride % sizeof(float) == 0 &&
+      reinterpret_cast<std::uintptr_t>(first) % alignof(float) == 0) {
+    return {reinterpret_cast<const float*>(first), rows.stride / sizeof(float)};
+  }
+  const std::size_t stride = padded(rows.width);
+  for (std::size_t p = begin; p < end; ++p)
+    widen_kv_row<V>(format, rows.at(block + p), rows.width, scratch + p * stride);
+  return {scratch, stride};
+}
+
+// Rows that will be read soon, brought into the second-level cache some lines at a time, beside products:
+// all at once they would fill what a core can wait for. They are read as several streams: memory likes that
+// better (measured in simd/stream.h).
+class Ahead {
+ public:
+  Ahead(const KvRows& rows, std::size_t begin, std::size_t count) {
+    if (begin < rows.begin || begin >= rows.end) return;
+    count = smaller(count, rows.end - begin);
+    row_ = rows.at(begin);
+    row_bytes_ = rows.stride;
+    row_lines_ = (rows.bytes + 63) / 64;
+    rows_ = (count + streams - 1) / streams;
+  }
+  // How often bring() has something to do.
+  std::size_t turns() const { return rows_ * row_lines_; }
+  // A line of each stream, `turns` times.
+  void bring(std::size_t turns) {
+    for (; turns > 0 && done_ < rows_; --turns) {
+      for (std::size_t stream = 0; stream < streams; ++stream)
+        __builtin_prefetch(row_ + (done_ + stream * rows_) * row_bytes_ + line_ * 64, 0, 2);
+      if (++line_ < row_lines_) continue;
+      line_ = 0;
+      ++done_;
+    }
+  }
+
+ private:
+  static constexpr std::size_t streams = 8;
+  const std::byte* row_ = nullptr;
+  std::size_t row_bytes_ = 0;
+  std::size_t row_lines_ = 0;
+  std::size_t rows_ = 0;  // of a stream
+  std::size_t done_ = 0;
+  std::size_t line_ = 0;
+};
+
+// Rows brought evenly while `products` vectors are multiplied.
+class AheadOfProducts {
+ public:
+  AheadOfProducts(const KvRows& rows, std::size_t begin, std::size_t count, std::size_t products)
+      : ahead_(rows, begin, count), pace_(larger(1, products / larger(1, ahead_.turns()))) {}
+  // So many are multiplied next.
+  void operator()(std::size_t products) {
+    done_ += products;
+    ahead_.bring(done_ / pace_);
+    done_ %= pace_;
+  }
+
+ private:
+  Ahead ahead_;
+  std::size_t pace_;  // products a turn
+  std::size_t done_ = 0;
+};
+
+// A block of positions; row 0 is that of its first position, whether any query sees it or not.
 struct KvBlock {
-  std::size_t begin;  // the block's first position, whether any query sees it or not
-  const float* keys;  // row of position p at keys + (p - begin) * padded(k_dim)
-  const float* values;
-  std::size_t value_stride;
+  std::size_t begin;
+  FloatRows keys;
+  FloatRows values;
 };
 
 // Positions of a block that a query sees, counted from the block's start.
@@ -64,22 +159,52 @@ inline Seen seen(const AttentionArgs& a, std::size_t q, std::size_t block) {
   return first < last ? Seen{first - block, last - block} : Seen{0, 0};
 }
 
+// out[t][r] = rows[r] . x[t] for R rows and T queries.
+template <class V, std::size_t R, std::size_t T>
+void score_rows(const float* rows, std::size_t stride, std::size_t width, const float* x,
+                std::size_t x_stride, float* out, std::size_t out_stride) {
+  using F = typename V::F;
+  F sum[T * R];
+  unrolled<T * R>([&](auto i) { sum[i] = V::set1(0); });
+  const auto add = [&](std::size_t c, std::size_t lanes) __attribute__((always_inline)) {
+    F xs[T];
+    unrolled<T>([&](auto t) { xs[t] = V::load(x + t * x_stride + c, lanes); });
+    unrolled<R>([&](auto r) {
+      const F w = V::load(rows + r * stride + c);
+      unrolled<T>([&](auto t) { sum[t * R + r] = V::fma(w, xs[t], sum[t * R + r]); });
+    });
+  };
+  std::size_t c = 0;
+  for (; c + V::lanes <= width; c += V::lanes) add(c, V::lanes);
+  if (c < width) add(c, width - c);
+  unrolled<T>([&](auto t) {
+    const F* s = sum + t * R;
+    for (std::size_t r = 0; r + 4 <= R; r += 4)
+      V::sum4(s[r], s[r + 1], s[r + 2], s[r + 3], out + t * out_stride + r);
+    for (std::size_t r = R / 4 * 4; r < R; ++r) out[t * out_stride + r] = V::sum(s[r]);
+  });
+}
+
+// Queries that score the same few keys while both are in the first-level cache.
+constexpr std::size_t score_queries = 24;
+
 // scores[q][p] = q . key for all queries and positions [first, last) of the block.
 template <class V>
-void score_block(const AttentionArgs& a, const KvBlock& block, Seen all, float* scores, float* sums) {
-  const std::size_t stride = padded(a.k_dim);
-  for (std::size_t q = 0; q < a.queries; q += V::token_block) {
-    const std::size_t count = smaller(V::token_block, a.queries - q);
-    for (std::size_t p = all.first; p < all.last; p += scratch_rows) {
-      const float* x[V::token_block];
-      float* out[V::token_block];
-      for (std::size_t i = 0; i < count; ++i) {
-        x[i] = a.q + (q + i) * a.q_stride;
-        out[i] = scores + (q + i) * attention_block + p;
-      }
-      dot_rows<V>(block.keys + p * stride, stride, smaller(scratch_rows, all.last - p), a.k_dim, x, count,
-                  out, sums);
-    }
+void score_block(const AttentionArgs& a, const KvBlock& block, Seen all, float* scores,
+                 AheadOfProducts& ahead) {
+  for (std::size_t begin = 0; begin < a.queries; begin += score_queries) {
+    const auto score = [&]<std::size_t R>(std::size_t p) {
+      for_blocks<V::token_block>(
+          smaller(score_queries, a.queries - begin), [&]<std::size_t T>(std::size_t i) {
+            const std::size_t q = begin + i;
+            ahead(R * T * padded(a.k_dim) / V::lanes);
+            score_rows<V, R, T>(block.keys.at(p), block.keys.stride, a.k_dim, a.q + q * a.q_stride,
+                                a.q_stride, scores + q * attention_block + p, attention_block);
+          });
+    };
+    std::size_t p = all.first;
+    for (; p + V::row_block <= all.last; p += V::row_block) score.template operator()<V::row_block>(p);
+    for (; p < all.last; ++p) score.template operator()<1>(p);
   }
 }
 
@@ -110,37 +235,36 @@ float soften(float scale, Seen range, float* scores, SoftmaxState& state) {
   return rescale;
 }
 
-// Folds a block into the softmax of every query that sees some of it.
+// Columns of values that are worked on while they are in the first-level cache.
+constexpr std::size_t value_panel = 128;
+
+// Folds a block into the softmax of every query that sees some of it. rescale is room for a number a query.
 template <class V>
-void attend_block(const AttentionArgs& a, const KvBlock& block, float* scores) {
-  const auto add = [&]<std::size_t T>(std::size_t q, Seen range, const float* rescale) {
-    const float* shares[T];
-    float* out[T];
-    for (std::size_t i = 0; i < T; ++i) {
-      shares[i] = scores + (q + i) * attention_block + range.first;
-      out[i] = a.out + (q + i) * a.out_stride;
-    }
-    add_rows<V, T>(block.values + range.first * block.value_stride, block.value_stride,
-                   range.last - range.first, a.v_dim, shares, rescale, out);
-  };
-  // Neighbours that see the same positions (heads of one token) share the loads of the value rows.
-  constexpr std::size_t T = V::fused_tokens;
-  for (std::size_t q = 0; q < a.queries;) {
+void attend_block(const AttentionArgs& a, const KvBlock& block, float* scores, float* rescale,
+                  AheadOfProducts& ahead) {
+  for (std::size_t q = 0; q < a.queries; ++q) {
     const Seen range = seen(a, q, block.begin);
-    std::size_t alike = 1;
-    while (alike < T && q + alike < a.queries && seen(a, q + alike, block.begin) == range) ++alike;
-    if (range.first < range.last) {
-      float rescale[T];
-      for (std::size_t i = 0; i < alike; ++i) {
-        rescale[i] = soften<V>(a.scale, range, scores + (q + i) * attention_block, a.state[q + i]);
-      }
-      if (alike == T) {
-        add.template operator()<T>(q, range, rescale);
-      } else {
-        for (std::size_t i = 0; i < alike; ++i) add.template operator()<1>(q + i, range, rescale + i);
-      }
+    if (range.first == range.last) continue;
+    rescale[q] = soften<V>(a.scale, range, scores + q * attention_block, a.state[q]);
+  }
+  for (std::size_t begin = 0; begin < a.v_dim; begin += value_panel) {
+    const std::size_t end = smaller(a.v_dim, begin + value_panel);
+    // Neighbours that see the same positions (heads of one token) share the loads of the value rows.
+    for (std::size_t q = 0, alike; q < a.queries; q += alike) {
+      const Seen range = seen(a, q, block.begin);
+      for (alike = 1; q + alike < a.queries && seen(a, q + alike, block.begin) == range;) ++alike;
+      if (range.first == range.last) continue;
+      for_blocks<V::token_block>(alike, [&]<std::size_t T>(std::size_t i) {
+        const float* shares[T];
+        float* out[T];
+        for (std::size_t t = 0; t < T; ++t) {
+          shares[t] = scores + (q + i + t) * attention_block + range.first;
+          out[t] = a.out + (q + i + t) * a.out_stride;
+        }
+        add_rows<V, T>(block.values.at(range.first), block.values.stride, range.last - range.first, begin,
+                       end, shares, rescale + q + i, out, ahead);
+      });
     }
-    q += alike;
   }
 }
 
@@ -161,26 +285,31 @@ void attention(const AttentionArgs& a) {
     a.state[q] = {minus_infinity, 0};
     for (std::size_t i = 0; i < a.v_dim; ++i) a.out[q * a.out_stride + i] = 0;
   }
+  const KvRows keys = {a.keys, a.key_row_bytes, a.k_dim, kv_row_bytes(a.kv_format, a.k_dim), a.begin, a.end};
+  const KvRows values = {a.values, a.value_row_bytes, a.v_dim, kv_row_bytes(a.kv_format, a.v_dim), a.begin,
+                         a.end};
   const bool one_row = a.values == a.keys && a.value_row_bytes == a.key_row_bytes && a.v_dim <= a.k_dim;
-  const std::size_t key_stride = padded(a.k_dim);
-  const std::size_t value_stride = one_row ? key_stride : padded(a.v_dim);
-  float* keys = aligned(a.scratch);
-  float* values = one_row ? keys : keys + attention_block * key_stride;
-  float* scores = keys + attention_block * (key_stride + padded(a.v_dim));
-  float* sums = scores + a.queries * attention_block;
+  float* const key_scratch = aligned(a.scratch);
+  float* const value_scratch = key_scratch + attention_block * padded(a.k_dim);
+  float* const scores = value_scratch + attention_block * padded(a.v_dim);
+  float* const rescale = scores + a.queries * attention_block;
   for (std::size_t begin = a.begin / attention_block * attention_block; begin < a.end;
        begin += attention_block) {
     const Seen all = seen_by_any(a, begin);
-    for (std::size_t p = all.first; p < all.last; ++p) {
-      widen_kv_row<V>(a.kv_format, a.keys + (begin + p) * a.key_row_bytes, a.k_dim, keys + p * key_stride);
-      if (one_row) continue;
-      widen_kv_row<V>(a.kv_format, a.values + (begin + p) * a.value_row_bytes, a.v_dim,
-                      values + p * value_stride);
-    }
     if (all.first >= all.last) continue;
-    const KvBlock block = {begin, keys, values, value_stride};
-    score_block<V>(a, block, all, scores, sums);
-    attend_block<V>(a, block, scores);
+    KvBlock block;
+    block.begin = begin;
+    block.keys = block_rows<V>(a.kv_format, keys, begin, all.first, all.last, key_scratch);
+    block.values =
+        one_row ? block.keys : block_rows<V>(a.kv_format, values, begin, all.first, all.last, value_scratch);
+    const std::size_t next = begin + attention_block;
+    const std::size_t pairs = a.queries * (all.last - all.first);
+    const std::size_t key_products = pairs * padded(a.k_dim) / V::lanes;
+    const std::size_t value_products = pairs * padded(a.v_dim) / V::lanes;
+    AheadOfProducts next_keys(keys, next, attention_block, key_products + (one_row ? value_products : 0));
+    AheadOfProducts next_values(values, next, one_row ? 0 : attention_block, value_products);
+    score_block<V>(a, block, all, scores, next_keys);
+    attend_block<V>(a, block, scores, rescale, one_row ? next_keys : next_values);
   }
 }
 

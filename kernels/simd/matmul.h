@@ -193,32 +193,59 @@ void matmul(const MatmulArgs& a) {
   }
 }
 
-// out[t][c] = out[t][c] * factor[t] + sum over r < count of coefficients[t][r] * rows[r][c], r ascending, for
-// T tokens and all columns. rows are padded.
+// body<T>(i) for i = 0, T, 2 T, ... as long as T more fit, and body<rest>(i) for what is left.
+template <std::size_t T, class Body>
+void for_blocks(std::size_t count, const Body& body, std::size_t i = 0) {
+  for (; i + T <= count; i += T) body.template operator()<T>(i);
+  if constexpr (T > 1) {
+    if (i < count) for_blocks<T - 1>(count, body, i);
+  }
+}
+
+// Vectors whose sums with T others fill the registers: V::row_block * V::token_block sums, or fewer.
 template <class V, std::size_t T>
-void add_rows(const float* rows, std::size_t stride, std::size_t count, std::size_t cols,
-              const float* const* coefficients, const float* factor, float* const* out) {
+constexpr std::size_t beside() {
+  std::size_t count = V::row_block;
+  while (2 * count * T <= V::row_block * V::token_block) count *= 2;
+  return count;
+}
+
+struct NoPrefetch {
+  void operator()(std::size_t) const {}
+};
+
+// out[t][c] = out[t][c] * factor[t] + sum over r < count of coefficients[t][r] * rows[r][c], r ascending, for
+// T tokens and columns [begin, cols). Rows are padded to whole vectors. Says to prefetch how many vectors it
+// multiplies next.
+template <class V, std::size_t T, std::size_t C = beside<V, T>(), class Prefetch = NoPrefetch>
+void add_rows(const float* rows, std::size_t stride, std::size_t count, std::size_t begin, std::size_t cols,
+              const float* const* coefficients, const float* factor, float* const* out,
+              Prefetch&& prefetch = {}) {
   using F = typename V::F;
-  constexpr std::size_t C = V::row_block * V::fused_tokens / T;  // vectors of columns side by side
-  const auto add = [&]<std::size_t width>(std::size_t c, std::size_t lanes) {
-    F sum[T * width];
-    unrolled<T * width>([&](auto i) {
-      const F before = V::load(out[i / width] + c + i % width * V::lanes, lanes);
-      sum[i] = V::mul(before, V::set1(factor[i / width]));
+  const auto add = [&](std::size_t c, std::size_t lanes) __attribute__((always_inline)) {
+    prefetch(count * T * C);
+    F sum[T * C];
+    unrolled<T * C>([&](auto i) {
+      const F before = V::load(out[i / C] + c + i % C * V::lanes, lanes);
+      sum[i] = V::mul(before, V::set1(factor[i / C]));
     });
     for (std::size_t r = 0; r < count; ++r) {
       const float* row = rows + r * stride + c;
-      unrolled<width>([&](auto v) {
+      F share[T];
+      unrolled<T>([&](auto t) { share[t] = V::set1(coefficients[t][r]); });
+      unrolled<C>([&](auto v) {
         const F w = V::load(row + v * V::lanes);
-        unrolled<T>(
-            [&](auto t) { sum[t * width + v] = V::fma(V::set1(coefficients[t][r]), w, sum[t * width + v]); });
+        unrolled<T>([&](auto t) { sum[t * C + v] = V::fma(share[t], w, sum[t * C + v]); });
       });
     }
-    unrolled<T * width>([&](auto i) { V::store(out[i / width] + c + i % width * V::lanes, sum[i], lanes); });
+    unrolled<T * C>([&](auto i) { V::store(out[i / C] + c + i % C * V::lanes, sum[i], lanes); });
   };
-  std::size_t c = 0;
-  for (; c + C * V::lanes <= cols; c += C * V::lanes) add.template operator()<C>(c, V::lanes);
-  for (; c < cols; c += V::lanes) add.template operator()<1>(c, smaller(cols - c, V::lanes));
+  for (; begin + C * V::lanes <= cols; begin += C * V::lanes) add(begin, V::lanes);
+  if constexpr (C > 1) {
+    add_rows<V, T, C / 2>(rows, stride, count, begin, cols, coefficients, factor, out, prefetch);
+  } else if (begin < cols) {
+    add(begin, cols - begin);
+  }
 }
 
 template <class V, Format format>
@@ -232,20 +259,17 @@ void matmul_transposed(const TransposedArgs& a) {
   for (std::size_t row = a.row_begin; row < a.row_end; row += scratch_rows) {
     const std::size_t rows = smaller(scratch_rows, a.row_end - row);
     widen_rows<V, format>(*a.matrix, row, row + rows, widened);
-    static_assert(V::fused_tokens <= 4);
-    constexpr float one[4] = {1, 1, 1, 1};
-    const auto add = [&]<std::size_t T>(std::size_t t) {
+    for_blocks<V::token_block>(a.tokens, [&]<std::size_t T>(std::size_t t) {
       const float* x[T];
       float* out[T];
+      float one[T];
       for (std::size_t i = 0; i < T; ++i) {
         x[i] = a.x + (t + i) * a.x_stride + row - a.row_begin;
         out[i] = a.out + (t + i) * a.out_stride;
+        one[i] = 1;
       }
-      add_rows<V, T>(widened, stride, rows, cols, x, one, out);
-    };
-    std::size_t t = 0;
-    for (; t + V::fused_tokens <= a.tokens; t += V::fused_tokens) add.template operator()<V::fused_tokens>(t);
-    for (; t < a.tokens; ++t) add.template operator()<1>(t);
+      add_rows<V, T>(widened, stride, rows, 0, cols, x, one, out);
+    });
   }
 }
 

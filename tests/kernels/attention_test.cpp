@@ -9,22 +9,28 @@ constexpr auto exact = static_cast<std::size_t>(Path::exact);
 
 constexpr KvFormat kv_formats[] = {KvFormat::f32, KvFormat::bf16, KvFormat::int8};
 
-// A KV cache of random rows at an odd address, and what they read back as.
+// A KV cache of random rows: at odd addresses, or at multiples of four, where kernels may take f32 rows as
+// they lie.
 struct Cache {
-  Cache(KvFormat f, std::size_t count, std::size_t row_width, unsigned seed)
-      : format(f), width(row_width), row_bytes(kv_row_bytes(f, row_width) + 3), bytes(count * row_bytes) {
-    for (std::size_t p = 0; p < count; ++p) {
-      scalar().kv_store(format, random_floats(width, seed + p).data(), width, bytes.data() + p * row_bytes);
-    }
+  Cache(KvFormat f, std::size_t count, std::size_t row_width, unsigned seed, bool odd = true)
+      : format(f),
+        width(row_width),
+        row_bytes(kv_row_bytes(f, row_width) + (odd ? 3 : 0)),
+        begin(odd ? 0 : 3),
+        bytes(begin + count * row_bytes) {
+    for (std::size_t p = 0; p < count; ++p) store(p, random_floats(width, seed + static_cast<unsigned>(p)));
   }
 
-  void store(std::size_t position, const std::vector<float>& row) {
-    scalar().kv_store(format, row.data(), width, bytes.data() + position * row_bytes);
+  const std::byte* row(std::size_t position) const { return bytes.data() + begin + position * row_bytes; }
+
+  void store(std::size_t position, const std::vector<float>& values) {
+    scalar().kv_store(format, values.data(), width, bytes.data() + begin + position * row_bytes);
   }
 
   KvFormat format;
   std::size_t width;
   std::size_t row_bytes;
+  std::size_t begin;
   OddBytes bytes;
 };
 
@@ -80,10 +86,10 @@ Result attend(const Kernels& kernels, const Call& call, const Cache& keys, std::
                                                      .first = call.first.data(),
                                                      .last = call.last.data(),
                                                      .kv_format = keys.format,
-                                                     .keys = keys.bytes.data(),
+                                                     .keys = keys.row(0),
                                                      .key_row_bytes = keys.row_bytes,
                                                      .k_dim = k_dim,
-                                                     .values = values.bytes.data(),
+                                                     .values = values.row(0),
                                                      .value_row_bytes = values.row_bytes,
                                                      .v_dim = v_dim,
                                                      .begin = call.begin,
@@ -266,8 +272,8 @@ TEST_CASE("attention: softmax of the positions each query sees") {
         const Cache values(format, 150, v_dim, 1000);
         std::vector<std::vector<float>> k, v;
         for (std::size_t p = 0; p < 150; ++p) {
-          k.push_back(read_back(scalar(), format, keys.bytes.data() + p * keys.row_bytes, k_dim));
-          v.push_back(read_back(scalar(), format, values.bytes.data() + p * values.row_bytes, v_dim));
+          k.push_back(read_back(scalar(), format, keys.row(p), k_dim));
+          v.push_back(read_back(scalar(), format, values.row(p), v_dim));
         }
         const Call call = mixed_call(k_dim, 5);
         for_each_path([&](const Kernels& kernels, Path path) {
@@ -326,6 +332,25 @@ TEST_CASE("attention: values that are the keys' rows give what copies of them gi
         const Result separate = attend(kernels, call, latent, k_dim, copy, v_dim, path);
         for (std::size_t q = 0; q < call.first.size(); ++q) CHECK(same_query(shared, q, separate, q, v_dim));
       });
+    }
+  }
+}
+
+TEST_CASE("attention: rows give the same wherever they lie, any width and number of queries") {
+  for (const KvFormat format : kv_formats) {
+    for (const std::size_t dim : {1, 4, 8, 16, 48, 176, 320, 576}) {
+      const Cache odd(format, 150, dim, 1);
+      const Cache even(format, 150, dim, 1, false);
+      Call call = mixed_call(dim, 8);
+      for (std::size_t queries = call.first.size(); queries > 0; --queries) {
+        call.first.resize(queries);
+        call.last.resize(queries);
+        for_each_path([&](const Kernels& kernels, Path path) {
+          const Result expected = attend(kernels, call, odd, dim, odd, dim, path);
+          const Result result = attend(kernels, call, even, dim, even, dim, path);
+          for (std::size_t q = 0; q < queries; ++q) CHECK(same_query(expected, q, result, q, dim));
+        });
+      }
     }
   }
 }
