@@ -1,7 +1,7 @@
-// Attention by blocks of attention_block positions: keys and values of a block are widened once, then every
-// query folds the block into its running softmax. Lanes of scores are positions counted from the block's
-// start and positions a query does not see have weight 0, so its result does not depend on what else the call
-// covers.
+// Attention by blocks of attention_block positions: keys and values of a block are widened once, or read
+// where they lie, then every query folds the block into its running softmax. Lanes of scores are positions
+// counted from the block's start and positions a query does not see have weight 0, so its result does not
+// depend on what else the call covers.
 #pragma once
 
 #include "kernels/simd/elementwise.h"

@@ -136,11 +136,13 @@ class Attend {
   }
 
   // Queries of a task: few enough that two tasks a thread come out, but a tile of them at least, since each
-  // task widens the segment anew.
+  // task reads the segment anew; half a tile where a thread would have none.
   std::size_t block(std::size_t queries, std::size_t segments) const {
     constexpr std::size_t tile = 16;
-    const std::size_t share = queries * queries_.key_heads * runs_.size() * segments / (2 * pass_.pool.size());
-    return std::clamp<std::size_t>((share + tile - 1) / tile * tile, tile, query_block);
+    const std::size_t all = queries * queries_.key_heads * runs_.size() * segments;
+    const std::size_t least = all < tile * pass_.pool.size() ? tile / 2 : tile;
+    const std::size_t share = all / (2 * pass_.pool.size());
+    return std::clamp<std::size_t>((share + least - 1) / least * least, least, query_block);
   }
 
   // Results of a task's later segments are merged while they are in its thread's cache. The last tokens see most
