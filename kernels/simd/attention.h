@@ -163,25 +163,18 @@ inline Seen seen(const AttentionArgs& a, std::size_t q, std::size_t block) {
 template <class V, std::size_t R, std::size_t T>
 void score_rows(const float* rows, std::size_t stride, std::size_t width, const float* x,
                 std::size_t x_stride, float* out, std::size_t out_stride) {
-  using F = typename V::F;
-  F sum[T * R];
-  unrolled<T * R>([&](auto i) { sum[i] = V::set1(0); });
-  const auto add = [&](std::size_t c, std::size_t lanes) __attribute__((always_inline)) {
-    F xs[T];
-    unrolled<T>([&](auto t) { xs[t] = V::load(x + t * x_stride + c, lanes); });
-    unrolled<R>([&](auto r) {
-      const F w = V::load(rows + r * stride + c);
-      unrolled<T>([&](auto t) { sum[t * R + r] = V::fma(w, xs[t], sum[t * R + r]); });
-    });
-  };
-  std::size_t c = 0;
-  for (; c + V::lanes <= width; c += V::lanes) add(c, V::lanes);
-  if (c < width) add(c, width - c);
+  static_assert(R == 1 || R == 4);
+  typename V::F sum[R * T];
+  const float* queries[T];
+  unrolled<R * T>([&](auto i) { sum[i] = V::set1(0); });
+  unrolled<T>([&](auto t) { queries[t] = x + t * x_stride; });
+  add_products<V, R, T>(rows, stride, queries, 0, width, sum);
   unrolled<T>([&](auto t) {
-    const F* s = sum + t * R;
-    for (std::size_t r = 0; r + 4 <= R; r += 4)
-      V::sum4(s[r], s[r + 1], s[r + 2], s[r + 3], out + t * out_stride + r);
-    for (std::size_t r = R / 4 * 4; r < R; ++r) out[t * out_stride + r] = V::sum(s[r]);
+    if constexpr (R == 1) {
+      out[t * out_stride] = V::sum(sum[t]);
+    } else {
+      V::sum4(sum[t], sum[T + t], sum[2 * T + t], sum[3 * T + t], out + t * out_stride);
+    }
   });
 }
 

@@ -10,14 +10,21 @@ namespace {
 // Columns of widened rows and activations that are worked on while they are in the first-level cache.
 constexpr std::size_t panel_cols = 1024;
 
-// sums[r][t] += the products of columns [begin, end) of R widened rows and T tokens. Only the last columns of
-// all may be no multiple of a vector.
+// body<T>(i) for i = 0, T, 2 T, ... as long as T more fit, and body<rest>(i) for what is left.
+template <std::size_t T, class Body>
+void for_blocks(std::size_t count, const Body& body, std::size_t i = 0) {
+  for (; i + T <= count; i += T) body.template operator()<T>(i);
+  if constexpr (T > 1) {
+    if (i < count) for_blocks<T - 1>(count, body, i);
+  }
+}
+
+// sum[r * T + t] += the products of columns [begin, end) of R widened rows and T tokens. Only the last
+// columns of all may be no multiple of a vector.
 template <class V, std::size_t R, std::size_t T>
-void add_products(const float* rows, std::size_t stride, const float* const* x, std::size_t begin,
-                  std::size_t end, float* sums) {
+[[gnu::always_inline]] inline void add_products(const float* rows, std::size_t stride, const float* const* x,
+                                                std::size_t begin, std::size_t end, typename V::F* sum) {
   using F = typename V::F;
-  F sum[R * T];
-  unrolled<R * T>([&](auto i) { sum[i] = V::load(sums + i * V::lanes); });
   const auto add = [&](std::size_t c, const F* xs) __attribute__((always_inline)) {
     unrolled<R>([&](auto r) {
       const F w = V::load(rows + r * stride + c);
@@ -34,6 +41,15 @@ void add_products(const float* rows, std::size_t stride, const float* const* x, 
     unrolled<T>([&](auto t) { xs[t] = V::load(x[t] + c, end - c); });
     add(c, xs);
   }
+}
+
+// The same with sums in memory, [r][t][lane].
+template <class V, std::size_t R, std::size_t T>
+void add_products_to(const float* rows, std::size_t stride, const float* const* x, std::size_t begin,
+                     std::size_t end, float* sums) {
+  typename V::F sum[R * T];
+  unrolled<R * T>([&](auto i) { sum[i] = V::load(sums + i * V::lanes); });
+  add_products<V, R, T>(rows, stride, x, begin, end, sum);
   unrolled<R * T>([&](auto i) { V::store(sums + i * V::lanes, sum[i]); });
 }
 
@@ -47,10 +63,10 @@ void dot_rows(const float* rows, std::size_t stride, std::size_t count, std::siz
   for (std::size_t begin = 0; begin < cols; begin += panel_cols) {
     const std::size_t end = smaller(cols, begin + panel_cols);
     for (std::size_t r = 0; r < whole; r += R) {
-      add_products<V, R, T>(rows + r * stride, stride, x, begin, end, sums + r * T * V::lanes);
+      add_products_to<V, R, T>(rows + r * stride, stride, x, begin, end, sums + r * T * V::lanes);
     }
     for (std::size_t r = whole; r < count; ++r) {
-      add_products<V, 1, T>(rows + r * stride, stride, x, begin, end, sums + r * T * V::lanes);
+      add_products_to<V, 1, T>(rows + r * stride, stride, x, begin, end, sums + r * T * V::lanes);
     }
   }
   const auto lanes_of = [&](std::size_t r, std::size_t t) { return V::load(sums + (r * T + t) * V::lanes); };
@@ -63,17 +79,6 @@ void dot_rows(const float* rows, std::size_t stride, std::size_t count, std::siz
   }
 }
 
-// The same for 1 to T tokens.
-template <class V, std::size_t T = V::token_block>
-void dot_rows(const float* rows, std::size_t stride, std::size_t count, std::size_t cols,
-              const float* const* x, std::size_t tokens, float* const* out, float* sums) {
-  if (tokens == T) {
-    dot_rows<V, T>(rows, stride, count, cols, x, out, sums);
-  } else if constexpr (T > 1) {
-    dot_rows<V, T - 1>(rows, stride, count, cols, x, tokens, out, sums);
-  }
-}
-
 // Any matrix and any number of tokens: rows are widened into scratch, then shared by all tokens.
 template <class V, Format format>
 void matmul_widened(const MatmulArgs& a) {
@@ -83,16 +88,15 @@ void matmul_widened(const MatmulArgs& a) {
   for (std::size_t row = a.row_begin; row < a.row_end; row += scratch_rows) {
     const std::size_t rows = smaller(scratch_rows, a.row_end - row);
     widen_rows<V, format>(*a.matrix, row, row + rows, widened);
-    for (std::size_t t = 0; t < a.tokens; t += V::token_block) {
-      const std::size_t tokens = smaller(V::token_block, a.tokens - t);
-      const float* x[V::token_block];
-      float* out[V::token_block];
-      for (std::size_t i = 0; i < tokens; ++i) {
+    for_blocks<V::token_block>(a.tokens, [&]<std::size_t T>(std::size_t t) {
+      const float* x[T];
+      float* out[T];
+      for (std::size_t i = 0; i < T; ++i) {
         x[i] = activations(a, t + i);
         out[i] = a.out + (t + i) * a.out_stride + row - a.row_begin;
       }
-      dot_rows<V>(widened, stride, rows, a.matrix->cols, x, tokens, out, sums);
-    }
+      dot_rows<V, T>(widened, stride, rows, a.matrix->cols, x, out, sums);
+    });
   }
 }
 
@@ -190,15 +194,6 @@ void matmul(const MatmulArgs& a) {
     matmul_stored<V, format>(a);
   } else {
     matmul_widened<V, format>(a);
-  }
-}
-
-// body<T>(i) for i = 0, T, 2 T, ... as long as T more fit, and body<rest>(i) for what is left.
-template <std::size_t T, class Body>
-void for_blocks(std::size_t count, const Body& body, std::size_t i = 0) {
-  for (; i + T <= count; i += T) body.template operator()<T>(i);
-  if constexpr (T > 1) {
-    if (i < count) for_blocks<T - 1>(count, body, i);
   }
 }
 
