@@ -10,6 +10,12 @@ namespace {
 // Columns of widened rows and activations that are worked on while they are in the first-level cache.
 constexpr std::size_t panel_cols = 1024;
 
+// Columns of one of equal panels.
+constexpr std::size_t panel_of(std::size_t cols) {
+  const std::size_t panels = (cols + panel_cols - 1) / panel_cols;
+  return padded(panels == 0 ? 1 : (cols + panels - 1) / panels);
+}
+
 // body<T>(i) for i = 0, T, 2 T, ... as long as T more fit, and body<rest>(i) for what is left.
 template <std::size_t T, class Body>
 void for_blocks(std::size_t count, const Body& body, std::size_t i = 0) {
@@ -43,40 +49,59 @@ template <class V, std::size_t R, std::size_t T>
   }
 }
 
-// The same with sums in memory, [r][t][lane].
+// out[t][r] = rows[r] . x[t] for R rows and T tokens, once columns [begin, end) are the last of `cols`;
+// before that the sums wait in memory, [r][t][lane]. Not inlined: inside another loop compilers spill the
+// sums.
 template <class V, std::size_t R, std::size_t T>
-void add_products_to(const float* rows, std::size_t stride, const float* const* x, std::size_t begin,
-                     std::size_t end, float* sums) {
+[[gnu::noinline]] void dot_panel(const float* rows, std::size_t stride, std::size_t cols,
+                                 const float* const* x, std::size_t begin, std::size_t end, float* sums,
+                                 float* const* out, std::size_t first) {
+  static_assert(R == 1 || R == 4);
   typename V::F sum[R * T];
-  unrolled<R * T>([&](auto i) { sum[i] = V::load(sums + i * V::lanes); });
+  if (begin == 0) {
+    unrolled<R * T>([&](auto i) { sum[i] = V::set1(0); });
+  } else {
+    unrolled<R * T>([&](auto i) { sum[i] = V::load(sums + i * V::lanes); });
+  }
   add_products<V, R, T>(rows, stride, x, begin, end, sum);
-  unrolled<R * T>([&](auto i) { V::store(sums + i * V::lanes, sum[i]); });
+  if (end < cols) {
+    unrolled<R * T>([&](auto i) { V::store(sums + i * V::lanes, sum[i]); });
+    return;
+  }
+  unrolled<T>([&](auto t) {
+    if constexpr (R == 1) {
+      out[t][first] = V::sum(sum[t]);
+    } else {
+      V::sum4(sum[t], sum[T + t], sum[2 * T + t], sum[3 * T + t], out[t] + first);
+    }
+  });
 }
 
-// out[t][r] = rows[r] . x[t] for T tokens and up to scratch_rows widened rows; sums is scratch for all lanes.
+// How often dot_rows brings more of `next`.
+template <class V>
+constexpr std::size_t dot_turns(std::size_t count, std::size_t cols) {
+  const std::size_t panel = panel_of(cols);
+  return larger(1, count / V::row_block) * ((cols + panel - 1) / panel);
+}
+
+// out[t][r] = rows[r] . x[t] for T tokens and up to widened_rows widened rows; sums is scratch for all lanes.
+// `next` is brought meanwhile.
 template <class V, std::size_t T>
 void dot_rows(const float* rows, std::size_t stride, std::size_t count, std::size_t cols,
-              const float* const* x, float* const* out, float* sums) {
+              const float* const* x, float* const* out, float* sums, SpreadPrefetch& next) {
   constexpr std::size_t R = V::row_block;
   const std::size_t whole = count / R * R;
-  for (std::size_t i = 0; i < count * T * V::lanes; i += V::lanes) V::store(sums + i, V::set1(0));
-  for (std::size_t begin = 0; begin < cols; begin += panel_cols) {
-    const std::size_t end = smaller(cols, begin + panel_cols);
+  std::size_t begin = 0;
+  do {
+    const std::size_t end = smaller(cols, begin + panel_of(cols));
     for (std::size_t r = 0; r < whole; r += R) {
-      add_products_to<V, R, T>(rows + r * stride, stride, x, begin, end, sums + r * T * V::lanes);
+      next();
+      dot_panel<V, R, T>(rows + r * stride, stride, cols, x, begin, end, sums + r * T * V::lanes, out, r);
     }
-    for (std::size_t r = whole; r < count; ++r) {
-      add_products_to<V, 1, T>(rows + r * stride, stride, x, begin, end, sums + r * T * V::lanes);
-    }
-  }
-  const auto lanes_of = [&](std::size_t r, std::size_t t) { return V::load(sums + (r * T + t) * V::lanes); };
-  static_assert(R == 4);
-  for (std::size_t t = 0; t < T; ++t) {
-    for (std::size_t r = 0; r < whole; r += R) {
-      V::sum4(lanes_of(r, t), lanes_of(r + 1, t), lanes_of(r + 2, t), lanes_of(r + 3, t), out[t] + r);
-    }
-    for (std::size_t r = whole; r < count; ++r) out[t][r] = V::sum(lanes_of(r, t));
-  }
+    for (std::size_t r = whole; r < count; ++r)
+      dot_panel<V, 1, T>(rows + r * stride, stride, cols, x, begin, end, sums + r * T * V::lanes, out, r);
+    begin = end;
+  } while (begin < cols);
 }
 
 // Any matrix and any number of tokens: rows are widened into scratch, then shared by all tokens.
@@ -84,10 +109,16 @@ template <class V, Format format>
 void matmul_widened(const MatmulArgs& a) {
   const std::size_t stride = padded(a.matrix->cols);
   float* widened = aligned(a.scratch);
-  float* sums = widened + scratch_rows * stride;
-  for (std::size_t row = a.row_begin; row < a.row_end; row += scratch_rows) {
-    const std::size_t rows = smaller(scratch_rows, a.row_end - row);
+  float* sums = widened + widened_rows * stride;
+  for (std::size_t row = a.row_begin; row < a.row_end; row += widened_rows) {
+    const std::size_t rows = smaller(widened_rows, a.row_end - row);
     widen_rows<V, format>(*a.matrix, row, row + rows, widened);
+    const std::size_t next_row = row + rows;
+    const std::size_t next_rows = smaller(widened_rows, a.row_end - next_row);
+    const std::size_t turns =
+        (a.tokens + V::token_block - 1) / V::token_block * dot_turns<V>(rows, a.matrix->cols);
+    SpreadPrefetch next(a.matrix->values + next_row * a.matrix->row_bytes, next_rows * a.matrix->row_bytes,
+                        turns);
     for_blocks<V::token_block>(a.tokens, [&]<std::size_t T>(std::size_t t) {
       const float* x[T];
       float* out[T];
@@ -95,7 +126,7 @@ void matmul_widened(const MatmulArgs& a) {
         x[i] = activations(a, t + i);
         out[i] = a.out + (t + i) * a.out_stride + row - a.row_begin;
       }
-      dot_rows<V, T>(widened, stride, rows, a.matrix->cols, x, out, sums);
+      dot_rows<V, T>(widened, stride, rows, a.matrix->cols, x, out, sums, next);
     });
   }
 }
