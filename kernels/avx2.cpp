@@ -1,7 +1,7 @@
 // AVX2, FMA and F16C.
 #include "kernels/simd/avx2.h"
 
-#include "kernels/simd/integer_batch.h"
+#include "kernels/simd/own_kernel.h"
 #include "kernels/simd/table.h"
 
 namespace baleen::kernels {

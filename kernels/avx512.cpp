@@ -1,7 +1,7 @@
 // AVX-512 F, BW, DQ and VL.
 #include "kernels/simd/avx512.h"
 
-#include "kernels/simd/integer_batch.h"
+#include "kernels/simd/own_kernel.h"
 #include "kernels/simd/table.h"
 
 namespace baleen::kernels {

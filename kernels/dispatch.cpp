@@ -193,7 +193,7 @@ const Kernels* find_kernels(std::string_view name) {
 }
 
 std::size_t matmul_scratch(std::size_t cols) {
-  return std::max(scratch_align + widened_rows * padded(cols) + scratch_sums, amx_scratch(cols));
+  return std::max(widened_scratch(cols), amx_scratch(cols));
 }
 
 std::size_t transposed_scratch(std::size_t rows, std::size_t cols) {

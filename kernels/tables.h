@@ -50,6 +50,14 @@ constexpr std::size_t padded(std::size_t width) {
   return (width + scratch_align - 1) / scratch_align * scratch_align;
 }
 
+// Floats for widened_rows rows of up to this many columns more, each with a scale for every so many columns
+// and one number besides, and for their sums and those of unfinished groups.
+constexpr std::size_t widened_scratch(std::size_t cols) {
+  constexpr std::size_t chunk = 64;  // columns of a vector of codes, at most
+  const std::size_t chunks = (cols + chunk - 1) / chunk;
+  return scratch_align + widened_rows * (chunks * chunk + padded(chunks) + 1) + 2 * scratch_sums;
+}
+
 // Floats for amx's panels and sums and a row of float32.
 constexpr std::size_t amx_scratch(std::size_t cols) {
   return scratch_align + amx_block_floats + padded(cols);

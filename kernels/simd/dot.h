@@ -4,6 +4,7 @@
 // A V has V::dpbusd(sum, codes, activations) beside what simd/stream.h needs.
 #pragma once
 
+#include "kernels/simd/float_batch.h"
 #include "kernels/simd/integer_batch.h"
 
 namespace baleen::kernels {
@@ -36,9 +37,7 @@ template <class V, const Kernels& (*plain)()>
 const Matmul& matmul_with_dots(Path path, const Matrix& m) {
   if (path != Path::exact) {
     if (const Matmul* kernel = integer_kernel<ByteDots<V>>(m)) return *kernel;
-  }
-  if (path == Path::stream) {
-    if (const Matmul* kernel = fp8_stream<V>(m)) return *kernel;
+    if (const Matmul* kernel = fp8_kernel<V>(path, m)) return *kernel;
   }
   return plain().matmul(path, m);
 }

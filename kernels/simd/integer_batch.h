@@ -160,13 +160,5 @@ const Matmul* integer_kernel(const Matrix& m) {
   return nullptr;
 }
 
-// What x86 has of its own for a matrix; null where simd/matmul.h has the kernel.
-template <class V>
-const Matmul* own_kernel(Path path, const Matrix& m) {
-  if (path == Path::exact) return nullptr;
-  if (const Matmul* kernel = integer_kernel<V>(m)) return kernel;
-  return path == Path::stream ? float_stream<V>(m) : nullptr;
-}
-
 }  // namespace
 }  // namespace baleen::kernels

@@ -49,25 +49,11 @@ template <class V, std::size_t R, std::size_t T>
   }
 }
 
-// out[t][r] = rows[r] . x[t] for R rows and T tokens, once columns [begin, end) are the last of `cols`;
-// before that the sums wait in memory, [r][t][lane]. Not inlined: inside another loop compilers spill the
-// sums.
+// out[t][first + r] = the sum of R rows' lanes sum[r * T + t].
 template <class V, std::size_t R, std::size_t T>
-[[gnu::noinline]] void dot_panel(const float* rows, std::size_t stride, std::size_t cols,
-                                 const float* const* x, std::size_t begin, std::size_t end, float* sums,
-                                 float* const* out, std::size_t first) {
+[[gnu::always_inline]] inline void store_sums_of_rows(const typename V::F* sum, float* const* out,
+                                                      std::size_t first) {
   static_assert(R == 1 || R == 4);
-  typename V::F sum[R * T];
-  if (begin == 0) {
-    unrolled<R * T>([&](auto i) { sum[i] = V::set1(0); });
-  } else {
-    unrolled<R * T>([&](auto i) { sum[i] = V::load(sums + i * V::lanes); });
-  }
-  add_products<V, R, T>(rows, stride, x, begin, end, sum);
-  if (end < cols) {
-    unrolled<R * T>([&](auto i) { V::store(sums + i * V::lanes, sum[i]); });
-    return;
-  }
   unrolled<T>([&](auto t) {
     if constexpr (R == 1) {
       out[t][first] = V::sum(sum[t]);
@@ -77,57 +63,79 @@ template <class V, std::size_t R, std::size_t T>
   });
 }
 
-// How often dot_rows brings more of `next`.
+// Up to widened_rows rows of float32 in scratch.
 template <class V>
-constexpr std::size_t dot_turns(std::size_t count, std::size_t cols) {
-  const std::size_t panel = panel_of(cols);
-  return larger(1, count / V::row_block) * ((cols + panel - 1) / panel);
-}
+struct WidenedRows {
+  const float* rows;
+  std::size_t stride;
+  std::size_t cols;
+  float* sums;  // [rows, T, lanes]: where they wait between panels
 
-// out[t][r] = rows[r] . x[t] for T tokens and up to widened_rows widened rows; sums is scratch for all lanes.
-// `next` is brought meanwhile.
-template <class V, std::size_t T>
-void dot_rows(const float* rows, std::size_t stride, std::size_t count, std::size_t cols,
-              const float* const* x, float* const* out, float* sums, SpreadPrefetch& next) {
-  constexpr std::size_t R = V::row_block;
-  const std::size_t whole = count / R * R;
-  std::size_t begin = 0;
-  do {
-    const std::size_t end = smaller(cols, begin + panel_of(cols));
-    for (std::size_t r = 0; r < whole; r += R) {
-      next();
-      dot_panel<V, R, T>(rows + r * stride, stride, cols, x, begin, end, sums + r * T * V::lanes, out, r);
+  // out[t][r] = row r . x[t] for R rows from `first` on and T tokens, once columns [begin, end) are the last.
+  // Not inlined: inside another loop compilers spill the sums.
+  template <std::size_t R, std::size_t T>
+  [[gnu::noinline]] void dot(std::size_t first, const float* const* x, std::size_t begin, std::size_t end,
+                             float* const* out) const {
+    float* const waiting = sums + first * T * V::lanes;
+    typename V::F sum[R * T];
+    if (begin == 0) {
+      unrolled<R * T>([&](auto i) { sum[i] = V::set1(0); });
+    } else {
+      unrolled<R * T>([&](auto i) { sum[i] = V::load(waiting + i * V::lanes); });
     }
-    for (std::size_t r = whole; r < count; ++r)
-      dot_panel<V, 1, T>(rows + r * stride, stride, cols, x, begin, end, sums + r * T * V::lanes, out, r);
-    begin = end;
-  } while (begin < cols);
+    add_products<V, R, T>(rows + first * stride, stride, x, begin, end, sum);
+    if (end < cols) {
+      unrolled<R * T>([&](auto i) { V::store(waiting + i * V::lanes, sum[i]); });
+    } else {
+      store_sums_of_rows<V, R, T>(sum, out, first);
+    }
+  }
+};
+
+// `count` rows of the matrix from `row` on, which are ready, with all tokens. The rows that are next in the
+// matrix are on their way meanwhile.
+template <class V, class Rows>
+void multiply_rows(const MatmulArgs& a, std::size_t row, std::size_t count, const Rows& rows,
+                   std::size_t slot_bytes) {
+  constexpr std::size_t R = V::row_block;
+  const Matrix& m = *a.matrix;
+  const std::size_t whole = count / R * R;
+  const std::size_t panel = panel_of(rows.cols);
+  const std::size_t next_row = row + count;
+  const std::size_t turns = (a.tokens + V::token_block - 1) / V::token_block * larger(1, whole / R) *
+                            ((rows.cols + panel - 1) / panel);
+  SpreadPrefetch next(m.values + next_row * m.row_bytes,
+                      smaller(widened_rows, a.row_end - next_row) * m.row_bytes, turns);
+  for_blocks<V::token_block>(a.tokens, [&]<std::size_t T>(std::size_t t) {
+    const float* x[T];
+    float* out[T];
+    for (std::size_t i = 0; i < T; ++i) {
+      x[i] = reinterpret_cast<const float*>(slot_of(a, t + i, slot_bytes));
+      out[i] = a.out + (t + i) * a.out_stride + row - a.row_begin;
+    }
+    std::size_t begin = 0;
+    do {
+      const std::size_t end = smaller(rows.cols, begin + panel);
+      for (std::size_t r = 0; r < whole; r += R) {
+        next();
+        rows.template dot<R, T>(r, x, begin, end, out);
+      }
+      for (std::size_t r = whole; r < count; ++r) rows.template dot<1, T>(r, x, begin, end, out);
+      begin = end;
+    } while (begin < rows.cols);
+  });
 }
 
 // Any matrix and any number of tokens: rows are widened into scratch, then shared by all tokens.
 template <class V, Format format>
 void matmul_widened(const MatmulArgs& a) {
-  const std::size_t stride = padded(a.matrix->cols);
-  float* widened = aligned(a.scratch);
-  float* sums = widened + widened_rows * stride;
+  const std::size_t cols = a.matrix->cols;
+  float* const widened = aligned(a.scratch);
+  const WidenedRows<V> rows = {widened, padded(cols), cols, widened + widened_rows * padded(cols)};
   for (std::size_t row = a.row_begin; row < a.row_end; row += widened_rows) {
-    const std::size_t rows = smaller(widened_rows, a.row_end - row);
-    widen_rows<V, format>(*a.matrix, row, row + rows, widened);
-    const std::size_t next_row = row + rows;
-    const std::size_t next_rows = smaller(widened_rows, a.row_end - next_row);
-    const std::size_t turns =
-        (a.tokens + V::token_block - 1) / V::token_block * dot_turns<V>(rows, a.matrix->cols);
-    SpreadPrefetch next(a.matrix->values + next_row * a.matrix->row_bytes, next_rows * a.matrix->row_bytes,
-                        turns);
-    for_blocks<V::token_block>(a.tokens, [&]<std::size_t T>(std::size_t t) {
-      const float* x[T];
-      float* out[T];
-      for (std::size_t i = 0; i < T; ++i) {
-        x[i] = activations(a, t + i);
-        out[i] = a.out + (t + i) * a.out_stride + row - a.row_begin;
-      }
-      dot_rows<V, T>(widened, stride, rows, a.matrix->cols, x, out, sums, next);
-    });
+    const std::size_t count = smaller(widened_rows, a.row_end - row);
+    widen_rows<V, format>(*a.matrix, row, row + count, widened);
+    multiply_rows<V>(a, row, count, rows, f32_slot_bytes(cols));
   }
 }
 

@@ -256,6 +256,28 @@ TEST_CASE("batch: an output does not depend on the rows, tokens and ranges of co
   }
 }
 
+TEST_CASE("batch: wide rows give the same to few tokens and to many") {
+  constexpr std::size_t rows = 70;
+  for (const std::size_t cols : {1024, 1312, 2112}) {
+    constexpr std::size_t tokens = 20;
+    const auto x = random_floats(tokens * cols, 3);
+    for (const Shape& shape : thinned_shapes(some_shapes(rows, cols), cols)) {
+      const StoredMatrix m(shape, 3);
+      const BatchProduct everything{m.view, x, cols, first_tokens(tokens)};
+      for_each_matmul(Path::batch, m.view, [&](const Kernels& kernels) {
+        INFO(describe(shape));
+        const auto all = everything.run(kernels);
+        std::size_t different = 0;
+        for (const std::size_t n : {1, 4, 8, 12, 13, 19}) {
+          const auto out = BatchProduct{m.view, x, cols, first_tokens(n)}.run(kernels);
+          for (std::size_t i = 0; i < n * rows; ++i) different += !same(out[i], all[i]);
+        }
+        CHECK(different == 0);
+      });
+    }
+  }
+}
+
 // silu(gate x) * (up x), packed as for a product whose columns are these rows; [range] rows at a time.
 std::vector<std::byte> run_gated(const Matmul& matmul, const BatchProduct& gate, const Matrix& up,
                                  std::size_t range) {
