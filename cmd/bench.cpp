@@ -101,6 +101,7 @@ void check_combinations(const BenchOptions& o) {
     throw UsageError(
         "--memory (or $BALEEN_MEMORY) and --shape exclude each other: these weights lie in no files");
   if (o.text && o.shape) throw UsageError("--ppl and --shape exclude each other: noise predicts nothing");
+  if (o.text && o.throughput) throw UsageError("--throughput concerns decoding, and --ppl does none");
   if (o.text && o.cost_per_hour) throw UsageError("--ppl and --cost-per-hour exclude each other");
   check_cost_options(o);
   const bool tabular = o.format == Format::csv || o.format == Format::markdown;
@@ -292,6 +293,7 @@ SpeedReport describe(const BenchOptions& o, const Subject& subject, const std::s
           .weight_bytes = subject.size.bytes,
           .routed_experts = subject.model.config().n_routed_experts,
           .kv_type = std::string(kv_format_name(o.kv_format)),
+          .throughput = o.throughput,
           .seed = o.seed,
           .extrapolation = subject.extrapolation,
           .memory = {},
@@ -333,6 +335,7 @@ void measure(const BenchOptions& o, const Subject& subject, const LimitedMemory&
   SpeedBench bench(subject.model, pool,
                    {.kernels = &kernels,
                     .kv_format = o.kv_format,
+                    .decode_path = o.generated_path(),
                     .seed = o.seed,
                     .repetitions = o.repetitions,
                     .chunk = prompt_chunk(subject.model, memory),

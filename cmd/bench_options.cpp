@@ -309,9 +309,10 @@ Command bench_definition(BenchOptions& target) {
   Option model = model_option(target);
   model.group = "Tests";
   command.options.push_back(std::move(model));
-  for (auto&& group : {test_options(target), shape_options(target), quality_options(target),
-                       cost_options(target), format_options(target), machine_options(target),
-                       std::vector<Option>{memory_option(target)}, message_options(target)}) {
+  for (auto&& group :
+       {test_options(target), shape_options(target), quality_options(target), cost_options(target),
+        format_options(target), machine_options(target),
+        std::vector<Option>{throughput_option(target), memory_option(target)}, message_options(target)}) {
     command.options.insert(command.options.end(), group.begin(), group.end());
   }
   return command;

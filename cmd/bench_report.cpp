@@ -124,7 +124,8 @@ std::vector<Line> head(const SpeedReport& r) {
   lines.emplace_back("machine", (r.processor.empty() ? "" : r.processor + ", ") + std::to_string(r.threads) +
                                     (r.threads == 1 ? " thread, " : " threads, ") +
                                     format_bytes(r.memory_bytes));
-  lines.emplace_back("kernels", r.kernels + ", KV cache " + r.kv_type);
+  lines.emplace_back("kernels", r.kernels + ", KV cache " + r.kv_type +
+                                    (r.throughput ? ", decode by the kernels for prompts" : ""));
   lines.emplace_back("read", describe_limit(r.bandwidth, "GB/s") + ", all threads, " +
                                  format_bytes(r.bandwidth_buffer_bytes));
   lines.emplace_back("compute", describe_limit(r.peak, "Gflop/s") + ", all threads, in registers");
@@ -318,6 +319,7 @@ Json speed_json(const SpeedReport& r) {
       {"active_parameters", r.active_parameters},
       {"weight_bytes", r.weight_bytes},
       {"kv_type", r.kv_type},
+      {"throughput", r.throughput},
       {"seed", r.seed},
       {"extrapolated", r.extrapolation ? to_json(*r.extrapolation) : Json()},
       {"warm_up", {{"bytes", r.warm_up_bytes}, {"seconds", r.warm_up_seconds}}},

@@ -48,6 +48,7 @@ struct SpeedReport {
   std::uint64_t weight_bytes = 0;
   std::size_t routed_experts = 0;
   std::string kv_type;
+  bool throughput = false;  // decoded by the kernels for prompts
   std::uint64_t seed = 0;
   std::optional<Extrapolation> extrapolation;
   std::uint64_t warm_up_bytes = 0;

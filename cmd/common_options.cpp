@@ -122,6 +122,20 @@ std::vector<Option> machine_options(CommonOptions& o) {
   return options;
 }
 
+Option throughput_option(CommonOptions& o) {
+  return {.name = "throughput",
+          .group = "Machine",
+          .brief = "generated tokens by the kernels for prompts",
+          .text =
+              "Compute generated tokens with the kernels for prompts, which multiply many tokens by a "
+              "weight at once, by tiles where the processor has them: for some tens of sequences that are "
+              "decoded together. For few they are slower; baleen bench --throughput tells. They may round "
+              "differently, so answers may differ from those without, but depend on their neighbours as "
+              "little.",
+          .in_brief = false,
+          .set = [&o](std::string_view) { o.throughput = true; }};
+}
+
 MemorySize parse_memory(std::string_view text) {
   if (text == "auto") return {};
   try {

@@ -33,7 +33,11 @@ struct CommonOptions {
   // tied.
   kernels::KvFormat kv_format = kernels::KvFormat::f32;
   bool lm_head_int8 = false;
+  bool throughput = false;
   std::optional<MemorySize> memory;
+
+  // The kernels that generated tokens take.
+  kernels::Path generated_path() const { return throughput ? kernels::Path::batch : kernels::Path::stream; }
 
   bool verbose = false;
   bool quiet = false;
@@ -48,6 +52,7 @@ struct CommonOptions {
 Option model_option(CommonOptions& target);                    // -m
 std::vector<Option> processor_options(CommonOptions& target);  // -t, --isa
 std::vector<Option> machine_options(CommonOptions& target);    // and --kv-type, --lm-head
+Option throughput_option(CommonOptions& target);
 Option memory_option(CommonOptions& target);                   // --memory, for weights
 std::vector<Option> message_options(
     CommonOptions& target);  // -v, -q, --progress, --color, -h, --help, --version

@@ -490,7 +490,7 @@ Command run_definition(RunOptions& target) {
   for (auto&& group :
        {input_options(target), length_options(target), sampling_options(target), output_options(target),
         batch_options(target), route_options(target), machine_options(target),
-        std::vector<Option>{memory_option(target)}, message_options(target)}) {
+        std::vector<Option>{throughput_option(target), memory_option(target)}, message_options(target)}) {
     command.options.insert(command.options.end(), group.begin(), group.end());
   }
   return command;

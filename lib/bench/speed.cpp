@@ -240,7 +240,7 @@ void SpeedBench::decode(const SpeedTest& test, const Observer* observer, RouteCo
   std::vector<TokenInput> tokens(test.batch);
   for (std::size_t p = test.depth; p < test.depth + test.tokens; ++p) {
     for (std::size_t s = 0; s < test.batch; ++s)
-      tokens[s] = {token(s, p), &caches_[s], static_cast<std::uint32_t>(p), Path::stream, true};
+      tokens[s] = {token(s, p), &caches_[s], static_cast<std::uint32_t>(p), options_.decode_path, true};
     forward_.run(
         tokens, [](std::size_t, std::span<const float>) {}, observer);
     if (count) {

@@ -102,6 +102,7 @@ void touch_weights(const Model&, ThreadPool&, const std::atomic<bool>* cancel);
 struct SpeedOptions {
   const kernels::Kernels* kernels = nullptr;
   kernels::KvFormat kv_format = kernels::KvFormat::f32;
+  kernels::Path decode_path = kernels::Path::stream;
   std::uint64_t seed = 0;
   std::size_t repetitions = 5;
   std::size_t chunk = 2048;  // prompt tokens of a pass at most

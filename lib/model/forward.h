@@ -29,6 +29,7 @@ struct TokenInput {
   std::uint32_t position = 0;
   kernels::Path path = kernels::Path::batch;  // batch or stream
   bool wants_logits = false;
+  bool generated = false;     // not of the prompt; observers see it
   std::uint64_t request = 0;  // the caller's number for the sequence; observers see it
 };
 

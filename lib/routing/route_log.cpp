@@ -145,7 +145,7 @@ void RouteCollector::hand_on(std::span<const TokenInput> tokens) {
     token_.request = input.request;
     token_.position = input.position;
     token_.id = static_cast<std::uint64_t>(input.id);
-    token_.generated = input.path == kernels::Path::stream;
+    token_.generated = input.generated;
     for (std::size_t l = 0; l < layers_.size(); ++l) {
       const Choice* chosen = choices_.data() + (l * count + t) * top_k_;
       for (std::size_t i = 0; i < top_k_; ++i) {

@@ -197,8 +197,9 @@ void Scheduler::add_generated_tokens() {
     tokens_.push_back({.id = sequence.generation->ids().back(),
                        .cache = &*sequence.cache,
                        .position = static_cast<std::uint32_t>(sequence.length()),
-                       .path = kernels::Path::stream,
+                       .path = options_.generated_path,
                        .wants_logits = true,
+                       .generated = true,
                        .request = sequence.request});
     rows_.push_back(&sequence);
   }
@@ -209,10 +210,10 @@ void Scheduler::take_logits(std::size_t row, std::span<const float> logits) {
   Sequence& sequence = *rows_[row];
   if (sequence.error) return;
   try {
-    if (tokens_[row].path == kernels::Path::batch) {
-      sequence.generation->prompt_logits(tokens_[row].position, logits);
-    } else {
+    if (tokens_[row].generated) {
       sequence.generation->choose(logits);
+    } else {
+      sequence.generation->prompt_logits(tokens_[row].position, logits);
     }
   } catch (const Error&) {
     sequence.error = std::current_exception();

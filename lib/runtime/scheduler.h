@@ -30,6 +30,7 @@ struct SchedulerOptions {
   std::size_t parallel = 1;  // sequences in a pass, at most
   kernels::KvFormat kv_format = kernels::KvFormat::f32;
   const kernels::Kernels* kernels = nullptr;
+  kernels::Path generated_path = kernels::Path::stream;  // of generated tokens
   const std::atomic<bool>* cancel = nullptr;  // looked at between layers; ends every generation when set
   ExpertCache* experts = nullptr;             // where routed experts come from; null: they are in memory
   // KV caches together, at most; a sequence alone may have more.

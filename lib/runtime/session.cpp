@@ -38,7 +38,7 @@ void Session::feed(std::span<const TokenId> ids, kernels::Path path, Want want, 
     for (std::size_t i = 0; i < count; ++i) {
       const bool last = begin + i + 1 == ids.size();
       tokens[i] = {ids[begin + i], &cache_, static_cast<std::uint32_t>(cache_.length() + i), path,
-                   want == Want::all || (want == Want::last && last)};
+                   want == Want::all || (want == Want::last && last), path == kernels::Path::stream};
     }
     forward_.run(
         tokens, [&](std::size_t i, std::span<const float> logits) { on_logits(begin + i, logits); },

@@ -66,7 +66,7 @@ Outcome run(const Model& model, const std::vector<Request>& requests, const Sche
   Observer observer;
   observer.route = [&](std::size_t, std::span<const TokenInput> tokens, std::span<const Choice>) {
     std::size_t streamed = 0;
-    for (const TokenInput& token : tokens) streamed += token.path == kernels::Path::stream;
+    for (const TokenInput& token : tokens) streamed += token.generated;
     outcome.widest = std::max(outcome.widest, streamed);
   };
   while (next < requests.size() || !scheduler.idle()) {
@@ -154,6 +154,30 @@ TEST_CASE("a generation gives the same alone and in company, computed and copied
       chunked.chunk = 33;
       chunked.mixed_chunk = 7;
       CHECK(run(model, requests, chunked).ids == expected.ids);
+    }
+  }
+}
+
+TEST_CASE(
+    "generated tokens on the path of prompts: the same in company, and what they would give as a prompt") {
+  const Model model = tiny_model();
+  const std::vector<Request> requests = some_requests(10, model.config().vocab_size);
+  for (const auto& table : kernels::usable_tables()) {
+    const std::string isa = std::string(table.isa) + " " + table.features;
+    CAPTURE(isa);
+    SchedulerOptions alone = options_for(*table.kernels, 1);
+    alone.generated_path = kernels::Path::batch;
+    SchedulerOptions together = alone;
+    together.parallel = 40;
+    const Outcome outcome = run(model, requests, together);
+    CHECK(run(model, requests, alone).ids == outcome.ids);
+    CHECK(outcome.widest > 3);
+    Request longer = requests[0];  // greedy
+    REQUIRE(longer.options.sampling.temperature == 0);
+    longer.options.max_new_tokens = 1;
+    for (const TokenId id : outcome.ids[0]) {
+      CHECK(run(model, {longer}, alone).ids[0] == std::vector<TokenId>{id});
+      longer.prompt.push_back(id);
     }
   }
 }
