@@ -841,6 +841,7 @@ const Kernels& amx_kernels() {
       kernels.matmul_transposed[static_cast<std::size_t>(Path::batch)][f] = transposed_on_tiles[f];
     kernels.attention[static_cast<std::size_t>(Path::batch)] = prompt_attention_on_tiles;
     kernels.attention[static_cast<std::size_t>(Path::stream)] = generated_attention_on_tiles;
+    kernels.attention_floats *= 4;  // gone through for every segment alone
     return kernels;
   }();
   return table;

@@ -216,6 +216,9 @@ struct Kernels {
   void (*axpy)(float a, const float* x, float* y, std::size_t n);
 
   void (*attention[path_count])(const AttentionArgs&);
+  // Of queries and results that attention should be given at a time, where there are more: enough to make use
+  // of keys that are widened for them, and so few that they stay in a near cache while it goes through them.
+  std::size_t attention_floats;
   // Stores `width` numbers as one KV cache row.
   void (*kv_store)(KvFormat format, const float* x, std::size_t width, std::byte* row);
 

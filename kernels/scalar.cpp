@@ -286,6 +286,7 @@ Kernels make_table() {
           .silu_mul = silu_mul,
           .axpy = axpy,
           .attention = {attention, attention, attention},
+          .attention_floats = block_attention_floats,
           .kv_store = kv_store,
           .encode = scalar_encoders,
           .peak = peak};

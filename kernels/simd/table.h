@@ -31,6 +31,7 @@ Kernels make_table() {
           .silu_mul = silu_mul<V>,
           .axpy = axpy<V>,
           .attention = {attention<V>, attention<V>, attention<V>},
+          .attention_floats = block_attention_floats,
           .kv_store = scalar_kernels().kv_store,
           .encode = V::encode,
           .peak = peak<V>};

@@ -24,8 +24,9 @@ constexpr double latent_norm_eps = 1e-6;
 // widened for them, within a bound on the room that they need, in floats.
 constexpr std::size_t most_block_tokens = 256;
 constexpr std::size_t block_floats = std::size_t{8} << 20;
-// Queries of one task, at most: enough to make use of a segment of keys that is widened for them.
-constexpr std::size_t query_block = 512;
+// Queries of a task are a multiple of these, at most so many.
+constexpr std::size_t tile = 16;
+constexpr std::size_t most_queries = 512;
 // Queries that one task merges the segments of.
 constexpr std::size_t merge_block = 8;
 // Floats for the results of segments that wait to be merged.
@@ -79,6 +80,8 @@ class Attend {
       last_[i] = position + 1;
     }
     find_runs();
+    const std::size_t fitting = pass.kernels.attention_floats / (queries.k_dim + queries.v_dim);
+    query_block_ = std::clamp(fitting / tile * tile, tile, most_queries);
   }
 
   // Where queries are many, a task takes some of them through all segments. Otherwise segments are shared among
@@ -88,7 +91,7 @@ class Attend {
     std::size_t segments = 0;
     for (std::size_t i = 0; i < queries_.count(); ++i)
       segments = std::max<std::size_t>(segments, (last_[i] - 1) / kernels::attention_segment + 1);
-    if (queries_.count() >= 2 * pass_.pool.size() * query_block) {
+    if (queries_.count() >= 2 * pass_.pool.size() * query_block_) {
       attend_whole(segments);
       return;
     }
@@ -138,25 +141,24 @@ class Attend {
   // Queries of a task: few enough that two tasks a thread come out, but a tile of them at least, since each
   // task reads the segment anew; half a tile where a thread would have none.
   std::size_t block(std::size_t queries, std::size_t segments) const {
-    constexpr std::size_t tile = 16;
     const std::size_t all = queries * queries_.key_heads * runs_.size() * segments;
     const std::size_t least = all < tile * pass_.pool.size() ? tile / 2 : tile;
     const std::size_t share = all / (2 * pass_.pool.size());
-    return std::clamp<std::size_t>((share + least - 1) / least * least, least, query_block);
+    return std::clamp<std::size_t>((share + least - 1) / least * least, least, query_block_);
   }
 
   // Results of a task's later segments are merged while they are in its thread's cache. The last tokens see most
   // positions and come first, so that the threads end together.
   void attend_whole(std::size_t segments) {
-    std::vector<Task> work = tasks(0, [](std::size_t) { return query_block; });
+    std::vector<Task> work = tasks(0, [&](std::size_t) { return query_block_; });
     std::reverse(work.begin(), work.end());
-    const std::size_t results = query_block * queries_.v_dim;
+    const std::size_t results = query_block_ * queries_.v_dim;
     float* partial = pass_.workspace.partial.get(pass_.pool.size() * results);
-    SoftmaxState* partial_state = pass_.workspace.partial_state.get(pass_.pool.size() * query_block);
+    SoftmaxState* partial_state = pass_.workspace.partial_state.get(pass_.pool.size() * query_block_);
     pass_.pool.parallel_for(work.size(), [&](std::size_t i, std::size_t thread) {
       Task task = work[i];
       float* part = partial + thread * results;
-      SoftmaxState* part_state = partial_state + thread * query_block;
+      SoftmaxState* part_state = partial_state + thread * query_block_;
       attend(task, state_ + task.begin, queries_.out + task.begin * queries_.v_dim, thread);
       const std::size_t seen = *std::max_element(last_ + task.begin, last_ + task.end);
       for (task.segment = 1; task.segment < segments && task.segment * kernels::attention_segment < seen;
@@ -262,6 +264,7 @@ class Attend {
   std::uint32_t* last_;
   SoftmaxState* state_;
   std::vector<Run> runs_;
+  std::size_t query_block_ = 0;  // of one task, at most
 };
 
 // What of each path lies in tokens [first, first + tokens) of the pass.
