@@ -54,12 +54,10 @@ constexpr std::size_t padded(std::size_t width) {
   return (width + scratch_align - 1) / scratch_align * scratch_align;
 }
 
-// Floats for widened_rows rows of up to this many columns more, each with a scale for every so many columns
-// and one number besides, and for their sums and those of unfinished groups.
+// Floats for widened_rows rows, of whole vectors of codes, and their sums.
 constexpr std::size_t widened_scratch(std::size_t cols) {
   constexpr std::size_t chunk = 64;  // columns of a vector of codes, at most
-  const std::size_t chunks = (cols + chunk - 1) / chunk;
-  return scratch_align + widened_rows * (chunks * chunk + padded(chunks) + 1) + 2 * scratch_sums;
+  return scratch_align + widened_rows * ((cols + chunk - 1) / chunk * chunk) + scratch_sums;
 }
 
 // Floats for amx's panels and sums and a row of float32.

@@ -94,8 +94,8 @@ struct WidenedRows {
 
 // `count` rows of the matrix from `row` on, which are ready, with all tokens. The rows that are next in the
 // matrix are on their way meanwhile.
-template <class V, class Rows>
-void multiply_rows(const MatmulArgs& a, std::size_t row, std::size_t count, const Rows& rows,
+template <class V>
+void multiply_rows(const MatmulArgs& a, std::size_t row, std::size_t count, const WidenedRows<V>& rows,
                    std::size_t slot_bytes) {
   constexpr std::size_t R = V::row_block;
   const Matrix& m = *a.matrix;
