@@ -41,7 +41,8 @@ void RunSetup::describe(const ThreadPool& pool, const std::string& cache, const 
   write_message("model     " + folder.string() + ": " + model.config().model_type + ", " +
                 format_count(parameters) + " parameters, " + format_count(active) + " active, " +
                 format_bytes(model.checkpoint().bytes()) + "\nkernels   " + describe_kernels(kernels) + ", " +
-                (options.throughput ? "generated tokens by those for prompts, " : "") + std::to_string(pool.size()) + " threads\nKV cache  " +
+                (options.throughput ? "generated tokens by those for prompts, " : "") +
+                std::to_string(pool.size()) + " threads\nKV cache  " +
                 std::string(kv_format_name(options.kv_format)) + ", " + cache + "\nsampling  " +
                 describe_sampling(choose_sampling(options.request, defaults, seed)) + "\n" + more);
 }
@@ -79,11 +80,10 @@ std::optional<LimitedMemory> RunSetup::load_weights(ThreadPool& pool,
 }
 
 SchedulerOptions RunSetup::scheduler_options(const std::optional<LimitedMemory>& memory) const {
-  SchedulerOptions scheduler{
-      .kv_format = options.kv_format,
-      .kernels = &kernels,
-      .generated_path = options.generated_path(),
-      .cancel = SignalFlag::cancel()};
+  SchedulerOptions scheduler{.kv_format = options.kv_format,
+                             .kernels = &kernels,
+                             .generated_path = options.generated_path(),
+                             .cancel = SignalFlag::cancel()};
   if (!memory || !memory->experts) return scheduler;
   scheduler.experts = memory->experts.get();
   std::uint64_t bound = memory->plan.budget;

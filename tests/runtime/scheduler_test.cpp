@@ -65,9 +65,9 @@ Outcome run(const Model& model, const std::vector<Request>& requests, const Sche
   std::size_t next = 0;
   Observer observer;
   observer.route = [&](std::size_t, std::span<const TokenInput> tokens, std::span<const Choice>) {
-    std::size_t streamed = 0;
-    for (const TokenInput& token : tokens) streamed += token.generated;
-    outcome.widest = std::max(outcome.widest, streamed);
+    std::size_t generated = 0;
+    for (const TokenInput& token : tokens) generated += token.generated;
+    outcome.widest = std::max(outcome.widest, generated);
   };
   while (next < requests.size() || !scheduler.idle()) {
     while (next < requests.size() && scheduler.wants_more()) {
