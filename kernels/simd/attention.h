@@ -159,6 +159,25 @@ inline Seen seen(const AttentionArgs& a, std::size_t q, std::size_t block) {
   return first < last ? Seen{first - block, last - block} : Seen{0, 0};
 }
 
+// Queries from the first to the last that see some of a block, and what they see of it together.
+struct Sight {
+  std::size_t query_begin = 0;
+  std::size_t query_end = 0;
+  Seen seen = {attention_block, 0};
+};
+
+inline Sight sight_of(const AttentionArgs& a, std::size_t block) {
+  Sight sight;
+  for (std::size_t q = 0; q < a.queries; ++q) {
+    const Seen range = seen(a, q, block);
+    if (range.first == range.last) continue;
+    if (sight.query_end == 0) sight.query_begin = q;
+    sight.query_end = q + 1;
+    sight.seen = {smaller(sight.seen.first, range.first), larger(sight.seen.last, range.last)};
+  }
+  return sight;
+}
+
 // out[t][r] = rows[r] . x[t] for R rows and T queries.
 template <class V, std::size_t R, std::size_t T>
 void score_rows(const float* rows, std::size_t stride, std::size_t width, const float* x,
@@ -181,23 +200,25 @@ void score_rows(const float* rows, std::size_t stride, std::size_t width, const 
 // Queries that score the same few keys while both are in the first-level cache.
 constexpr std::size_t score_queries = 24;
 
-// scores[q][p] = q . key for all queries and positions [first, last) of the block.
+// scores[q][p] = q . key for the queries and positions of the sight.
 template <class V>
-void score_block(const AttentionArgs& a, const KvBlock& block, Seen all, float* scores,
+void score_block(const AttentionArgs& a, const KvBlock& block, const Sight& sight, float* scores,
                  AheadOfProducts& ahead) {
-  for (std::size_t begin = 0; begin < a.queries; begin += score_queries) {
+  for (std::size_t begin = sight.query_begin; begin < sight.query_end; begin += score_queries) {
     const auto score = [&]<std::size_t R>(std::size_t p) {
       for_blocks<V::token_block>(
-          smaller(score_queries, a.queries - begin), [&]<std::size_t T>(std::size_t i) {
+          smaller(score_queries, sight.query_end - begin), [&]<std::size_t T>(std::size_t i) {
             const std::size_t q = begin + i;
             ahead(R * T * padded(a.k_dim) / V::lanes);
             score_rows<V, R, T>(block.keys.at(p), block.keys.stride, a.k_dim, a.q + q * a.q_stride,
                                 a.q_stride, scores + q * attention_block + p, attention_block);
           });
     };
-    std::size_t p = all.first;
-    for (; p + V::row_block <= all.last; p += V::row_block) score.template operator()<V::row_block>(p);
-    for (; p < all.last; ++p) score.template operator()<1>(p);
+    std::size_t p = sight.seen.first;
+    for (; p + V::row_block <= sight.seen.last; p += V::row_block) {
+      score.template operator()<V::row_block>(p);
+    }
+    for (; p < sight.seen.last; ++p) score.template operator()<1>(p);
   }
 }
 
@@ -233,9 +254,9 @@ constexpr std::size_t value_panel = 128;
 
 // Folds a block into the softmax of every query that sees some of it. rescale is room for a number a query.
 template <class V>
-void attend_block(const AttentionArgs& a, const KvBlock& block, float* scores, float* rescale,
-                  AheadOfProducts& ahead) {
-  for (std::size_t q = 0; q < a.queries; ++q) {
+void attend_block(const AttentionArgs& a, const KvBlock& block, const Sight& sight, float* scores,
+                  float* rescale, AheadOfProducts& ahead) {
+  for (std::size_t q = sight.query_begin; q < sight.query_end; ++q) {
     const Seen range = seen(a, q, block.begin);
     if (range.first == range.last) continue;
     rescale[q] = soften<V>(a.scale, range, scores + q * attention_block, a.state[q]);
@@ -243,9 +264,9 @@ void attend_block(const AttentionArgs& a, const KvBlock& block, float* scores, f
   for (std::size_t begin = 0; begin < a.v_dim; begin += value_panel) {
     const std::size_t end = smaller(a.v_dim, begin + value_panel);
     // Neighbours that see the same positions (heads of one token) share the loads of the value rows.
-    for (std::size_t q = 0, alike; q < a.queries; q += alike) {
+    for (std::size_t q = sight.query_begin, alike; q < sight.query_end; q += alike) {
       const Seen range = seen(a, q, block.begin);
-      for (alike = 1; q + alike < a.queries && seen(a, q + alike, block.begin) == range;) ++alike;
+      for (alike = 1; q + alike < sight.query_end && seen(a, q + alike, block.begin) == range;) ++alike;
       if (range.first == range.last) continue;
       for_blocks<V::token_block>(alike, [&]<std::size_t T>(std::size_t i) {
         const float* shares[T];
@@ -259,17 +280,6 @@ void attend_block(const AttentionArgs& a, const KvBlock& block, float* scores, f
       });
     }
   }
-}
-
-// Positions of the block that any query sees.
-inline Seen seen_by_any(const AttentionArgs& a, std::size_t block) {
-  Seen all = {attention_block, 0};
-  for (std::size_t q = 0; q < a.queries; ++q) {
-    const Seen range = seen(a, q, block);
-    if (range.first == range.last) continue;
-    all = {smaller(all.first, range.first), larger(all.last, range.last)};
-  }
-  return all;
 }
 
 template <class V>
@@ -288,21 +298,22 @@ void attention(const AttentionArgs& a) {
   float* const rescale = scores + a.queries * attention_block;
   for (std::size_t begin = a.begin / attention_block * attention_block; begin < a.end;
        begin += attention_block) {
-    const Seen all = seen_by_any(a, begin);
-    if (all.first >= all.last) continue;
+    const Sight sight = sight_of(a, begin);
+    if (sight.query_begin == sight.query_end) continue;
+    const Seen all = sight.seen;
     KvBlock block;
     block.begin = begin;
     block.keys = block_rows<V>(a.kv_format, keys, begin, all.first, all.last, key_scratch);
     block.values =
         one_row ? block.keys : block_rows<V>(a.kv_format, values, begin, all.first, all.last, value_scratch);
     const std::size_t next = begin + attention_block;
-    const std::size_t pairs = a.queries * (all.last - all.first);
+    const std::size_t pairs = (sight.query_end - sight.query_begin) * (all.last - all.first);
     const std::size_t key_products = pairs * padded(a.k_dim) / V::lanes;
     const std::size_t value_products = pairs * padded(a.v_dim) / V::lanes;
     AheadOfProducts next_keys(keys, next, attention_block, key_products + (one_row ? value_products : 0));
     AheadOfProducts next_values(values, next, one_row ? 0 : attention_block, value_products);
-    score_block<V>(a, block, all, scores, next_keys);
-    attend_block<V>(a, block, scores, rescale, one_row ? next_keys : next_values);
+    score_block<V>(a, block, sight, scores, next_keys);
+    attend_block<V>(a, block, sight, scores, rescale, one_row ? next_keys : next_values);
   }
 }
 
