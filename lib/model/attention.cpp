@@ -9,6 +9,7 @@
 #include <array>
 #include <cmath>
 
+#include "model/attend.h"
 #include "model/products.h"
 #include "model/rope.h"
 
@@ -16,7 +17,6 @@ namespace baleen {
 namespace {
 
 using kernels::Matrix;
-using kernels::SoftmaxState;
 
 // The norms inside MLA keep this epsilon whatever rms_norm_eps says (transformers and the authors' code).
 constexpr double latent_norm_eps = 1e-6;
@@ -24,248 +24,14 @@ constexpr double latent_norm_eps = 1e-6;
 // widened for them, within a bound on the room that they need, in floats.
 constexpr std::size_t most_block_tokens = 256;
 constexpr std::size_t block_floats = std::size_t{8} << 20;
-// Queries of a task are a multiple of these, at most so many.
-constexpr std::size_t tile = 16;
-constexpr std::size_t most_queries = 512;
-// Queries that one task merges the segments of.
-constexpr std::size_t merge_block = 8;
-// Floats for the results of segments that wait to be merged.
-constexpr std::size_t partial_floats = std::size_t{8} << 20;
 
-// exp(x) for x <= 0, and 0 where it would be subnormal, as in the kernels: products with such numbers are slow.
-float share_of(float x) { return x < -87.0f ? 0.0f : std::exp(x); }
-
-// Queries of a block of tokens in the order [key head][token][head of the group][k_dim]; results likewise,
-// v_dim wide. A query's index is (head * tokens + token) * group + member.
-struct Queries {
-  std::size_t key_heads = 1;
-  std::size_t group = 1;  // query heads that share a key head
-  std::size_t k_dim = 0;
-  std::size_t v_dim = 0;
-  float scale = 1;
-  std::size_t first_token = 0;  // of the pass
-  std::size_t tokens = 0;
-  const float* q = nullptr;
-  float* out = nullptr;
-
-  std::size_t count() const { return key_heads * tokens * group; }
-};
-
-// Queries [begin, end) of one key head over one segment of one sequence.
-struct Task {
-  std::size_t head, begin, end, segment;
-  const KvCache* cache;
-  kernels::Path path;
-};
-
-// A run of neighbouring tokens of one sequence and path.
-struct Run {
-  const KvCache* cache;
-  kernels::Path path;
-  std::size_t begin, end;  // tokens of the block
-};
-
-class Attend {
- public:
-  Attend(const Pass& pass, std::size_t layer_index, std::size_t window, const Queries& queries)
-      : pass_(pass), layer_(layer_index), queries_(queries) {
-    const std::size_t n = queries.count();
-    first_ = pass.workspace.first.get(n);
-    last_ = pass.workspace.last.get(n);
-    state_ = pass.workspace.state.get(n);
-    for (std::size_t i = 0; i < n; ++i) {
-      const std::size_t token = i / queries.group % queries.tokens;
-      const std::uint32_t position = pass.tokens[queries.first_token + token].position;
-      first_[i] = window && position + 1 > window ? static_cast<std::uint32_t>(position + 1 - window) : 0;
-      last_[i] = position + 1;
-    }
-    find_runs();
-    const std::size_t fitting = pass.kernels.attention_floats / (queries.k_dim + queries.v_dim);
-    query_block_ = std::clamp(fitting / tile * tile, tile, most_queries);
-  }
-
-  // Where queries are many, a task takes some of them through all segments. Otherwise segments are shared among
-  // the threads, in ascending groups whose results fit the room for them. Either way a query's segments are
-  // merged in ascending order, so its sums are the same.
-  void run() {
-    std::size_t segments = 0;
-    for (std::size_t i = 0; i < queries_.count(); ++i)
-      segments = std::max<std::size_t>(segments, (last_[i] - 1) / kernels::attention_segment + 1);
-    if (queries_.count() >= 2 * pass_.pool.size() * query_block_) {
-      attend_whole(segments);
-      return;
-    }
-    const std::size_t together =
-        std::clamp<std::size_t>(partial_floats / (queries_.count() * queries_.v_dim), 1, segments);
-    for (std::size_t begin = 0; begin < segments; begin += together)
-      attend_segments(begin, std::min(segments, begin + together));
-    pass_.pool.parallel_for(blocks(merge_block), [&](std::size_t block, std::size_t) {
-      for_queries(block, merge_block, [&](std::size_t query) { normalize(query); });
-    });
-  }
-
- private:
-  void find_runs() {
-    for (std::size_t t = 0; t < queries_.tokens; ++t) {
-      const KvCache* cache = pass_.tokens[queries_.first_token + t].cache;
-      const kernels::Path path = pass_.tokens[queries_.first_token + t].path;
-      if (runs_.empty() || runs_.back().cache != cache || runs_.back().path != path)
-        runs_.push_back({cache, path, t, t});
-      runs_.back().end = t + 1;
-    }
-  }
-
-  std::size_t blocks(std::size_t size) const { return (queries_.count() + size - 1) / size; }
-
-  template <typename Body>
-  void for_queries(std::size_t block, std::size_t size, const Body& body) const {
-    for (std::size_t query = block * size; query < std::min(queries_.count(), (block + 1) * size); ++query)
-      body(query);
-  }
-
-  // Tasks of one segment. step(queries) says how many of a run's queries a task takes.
-  template <typename Step>
-  std::vector<Task> tasks(std::size_t segment, const Step& step) const {
-    std::vector<Task> tasks;
-    for (const Run& run : runs_)
-      for (std::size_t head = 0; head < queries_.key_heads; ++head) {
-        const std::size_t begin = (head * queries_.tokens + run.begin) * queries_.group;
-        const std::size_t end = (head * queries_.tokens + run.end) * queries_.group;
-        const std::size_t queries = step(end - begin);
-        for (std::size_t q = begin; q < end; q += queries)
-          tasks.push_back({head, q, std::min(end, q + queries), segment, run.cache, run.path});
-      }
-    return tasks;
-  }
-
-  // Queries of a task: few enough that two tasks a thread come out, but a tile of them at least, since each
-  // task reads the segment anew; half a tile where a thread would have none.
-  std::size_t block(std::size_t queries, std::size_t segments) const {
-    const std::size_t all = queries * queries_.key_heads * runs_.size() * segments;
-    const std::size_t least = all < tile * pass_.pool.size() ? tile / 2 : tile;
-    const std::size_t share = all / (2 * pass_.pool.size());
-    return std::clamp<std::size_t>((share + least - 1) / least * least, least, query_block_);
-  }
-
-  // Results of a task's later segments are merged while they are in its thread's cache. The last tokens see most
-  // positions and come first, so that the threads end together.
-  void attend_whole(std::size_t segments) {
-    std::vector<Task> work = tasks(0, [&](std::size_t) { return query_block_; });
-    std::reverse(work.begin(), work.end());
-    const std::size_t results = query_block_ * queries_.v_dim;
-    float* partial = pass_.workspace.partial.get(pass_.pool.size() * results);
-    SoftmaxState* partial_state = pass_.workspace.partial_state.get(pass_.pool.size() * query_block_);
-    pass_.pool.parallel_for(work.size(), [&](std::size_t i, std::size_t thread) {
-      Task task = work[i];
-      float* part = partial + thread * results;
-      SoftmaxState* part_state = partial_state + thread * query_block_;
-      attend(task, state_ + task.begin, queries_.out + task.begin * queries_.v_dim, thread);
-      const std::size_t seen = *std::max_element(last_ + task.begin, last_ + task.end);
-      for (task.segment = 1; task.segment < segments && task.segment * kernels::attention_segment < seen;
-           ++task.segment) {
-        attend(task, part_state, part, thread);
-        for (std::size_t query = task.begin; query < task.end; ++query)
-          merge(query, part_state[query - task.begin], part + (query - task.begin) * queries_.v_dim);
-      }
-      for (std::size_t query = task.begin; query < task.end; ++query) normalize(query);
-    });
-  }
-
-  // The first segment is attended in place.
-  void attend_segments(std::size_t segment_begin, std::size_t segment_end) {
-    const std::size_t n = queries_.count();
-    const std::size_t in_place = segment_begin == 0 ? 1 : 0;
-    const std::size_t segments = segment_end - segment_begin - in_place;
-    float* partial = pass_.workspace.partial.get(segments * n * queries_.v_dim);
-    SoftmaxState* partial_state = pass_.workspace.partial_state.get(segments * n);
-    std::vector<Task> work;
-    for (std::size_t segment = segment_begin; segment < segment_end; ++segment) {
-      const std::vector<Task> more =
-          tasks(segment, [&](std::size_t queries) { return block(queries, segment_end - segment_begin); });
-      work.insert(work.end(), more.begin(), more.end());
-    }
-    pass_.pool.parallel_for(work.size(), [&](std::size_t i, std::size_t thread) {
-      const std::size_t query = work[i].begin;
-      if (work[i].segment == 0) {
-        attend(work[i], state_ + query, queries_.out + query * queries_.v_dim, thread);
-      } else {
-        const std::size_t slot = (work[i].segment - segment_begin - in_place) * n + query;
-        attend(work[i], partial_state + slot, partial + slot * queries_.v_dim, thread);
-      }
-    });
-    if (segments == 0) return;
-    pass_.pool.parallel_for(blocks(merge_block), [&](std::size_t block, std::size_t) {
-      for_queries(block, merge_block, [&](std::size_t query) {
-        for (std::size_t s = 0; s < segments; ++s)
-          merge(query, partial_state[s * n + query], partial + (s * n + query) * queries_.v_dim);
-      });
-    });
-  }
-
-  void attend(const Task& task, SoftmaxState* state, float* out, std::size_t thread) const {
-    const KvLayout& layout = task.cache->layout();
-    kernels::AttentionArgs args;
-    args.q = queries_.q + task.begin * queries_.k_dim;
-    args.q_stride = queries_.k_dim;
-    args.queries = task.end - task.begin;
-    args.first = first_ + task.begin;
-    args.last = last_ + task.begin;
-    args.kv_format = layout.format;
-    args.keys = task.cache->keys(layer_, task.head);
-    args.key_row_bytes = task.cache->key_stride();
-    args.k_dim = queries_.k_dim;
-    args.values = task.cache->values(layer_, task.head);
-    args.value_row_bytes = task.cache->value_stride();
-    args.v_dim = queries_.v_dim;
-    // What none of the queries sees is not even read.
-    const std::size_t begin = task.segment * kernels::attention_segment;
-    const std::size_t end = begin + kernels::attention_segment;
-    args.begin = std::clamp<std::size_t>(*std::min_element(args.first, args.first + args.queries), begin, end);
-    args.end = std::clamp<std::size_t>(*std::max_element(args.last, args.last + args.queries), args.begin, end);
-    args.scale = queries_.scale;
-    args.state = state;
-    args.out = out;
-    args.out_stride = queries_.v_dim;
-    args.scratch = pass_.workspace.thread_scratch[thread].get(
-        kernels::attention_scratch(args.queries, args.k_dim, args.v_dim));
-    pass_.kernels.attention[static_cast<std::size_t>(task.path)](args);
-  }
-
-  // Joins two softmax sums over different positions (FlashAttention, arXiv:2205.14135, section 3.1).
-  void merge(std::size_t query, const SoftmaxState& part, const float* values) const {
-    if (part.sum == 0) return;  // no position of the segment is visible
-    SoftmaxState& state = state_[query];
-    const float maximum = std::max(state.maximum, part.maximum);
-    const float keep = share_of(state.maximum - maximum);
-    const float take = share_of(part.maximum - maximum);
-    float* out = queries_.out + query * queries_.v_dim;
-    if (keep != 1) multiply_by(keep, out);
-    pass_.kernels.axpy(take, values, out, queries_.v_dim);
-    state = {maximum, state.sum * keep + part.sum * take};
-  }
-
-  void normalize(std::size_t query) const {
-    multiply_by(1.0f / state_[query].sum, queries_.out + query * queries_.v_dim);
-  }
-
-  // Chunks of a known length are what the compiler makes vectors of.
-  void multiply_by(float factor, float* out) const {
-    constexpr std::size_t chunk = 16;
-    std::size_t d = 0;
-    for (; d + chunk <= queries_.v_dim; d += chunk)
-      for (std::size_t i = 0; i < chunk; ++i) out[d + i] *= factor;
-    for (; d < queries_.v_dim; ++d) out[d] *= factor;
-  }
-
-  const Pass& pass_;
-  std::size_t layer_;
-  const Queries& queries_;
-  std::uint32_t* first_;
-  std::uint32_t* last_;
-  SoftmaxState* state_;
-  std::vector<Run> runs_;
-  std::size_t query_block_ = 0;  // of one task, at most
-};
+// A layer's rows as they lie in the caches.
+RowsOf cached_rows(std::size_t layer) {
+  return [layer](const KvCache& cache, std::size_t head) {
+    return KeyRows{cache.layout().format, cache.keys(layer, head), cache.key_stride(), cache.values(layer, head),
+                   cache.value_stride()};
+  };
+}
 
 // What of each path lies in tokens [first, first + tokens) of the pass.
 std::array<Part, 2> parts_within(const Pass& pass, std::size_t first, std::size_t tokens) {
@@ -364,8 +130,10 @@ void mla(const Pass& pass, const Layer& layer, std::size_t layer_index, const fl
                     queries + (t * heads + h) * latent_width + c.kv_lora_rank);
     });
 
-    const Queries block{1, heads, latent_width, c.kv_lora_rank, scale, first, tokens, queries, context};
-    Attend(pass, layer_index, layer.sliding_window, block).run();
+    attend(pass, layer.sliding_window,
+           arranged({.group = heads, .k_dim = latent_width, .v_dim = c.kv_lora_rank, .scale = scale,
+                     .first_token = first, .tokens = tokens, .q = queries, .out = context}),
+           cached_rows(layer_index));
 
     // The attended latent times W_UV is the head's output.
     pass.pool.parallel_for(heads, [&](std::size_t h, std::size_t thread) {
@@ -451,16 +219,18 @@ void grouped_query(const Pass& pass, const Layer& layer, std::size_t layer_index
     float* queries = pass.workspace.queries.get(size);
     float* context = pass.workspace.context.get(size);
     // [token][key head][member] as the projection gives it, [key head][token][member] as attention wants it.
-    const auto arranged = [&](std::size_t t, std::size_t h) { return (h * tokens + t) * group * c.head_dim; };
+    const auto by_head = [&](std::size_t t, std::size_t h) { return (h * tokens + t) * group * c.head_dim; };
     const auto natural = [&](std::size_t t, std::size_t h) { return ((first + t) * heads + h * group) * c.head_dim; };
     for (std::size_t t = 0; t < tokens; ++t)
       for (std::size_t h = 0; h < kv_heads; ++h)
-        std::copy_n(q + natural(t, h), group * c.head_dim, queries + arranged(t, h));
-    const Queries block{kv_heads, group, c.head_dim, c.head_dim, scale, first, tokens, queries, context};
-    Attend(pass, layer_index, layer.sliding_window, block).run();
+        std::copy_n(q + natural(t, h), group * c.head_dim, queries + by_head(t, h));
+    attend(pass, layer.sliding_window,
+           arranged({.key_heads = kv_heads, .group = group, .k_dim = c.head_dim, .v_dim = c.head_dim, .scale = scale,
+                     .first_token = first, .tokens = tokens, .q = queries, .out = context}),
+           cached_rows(layer_index));
     for (std::size_t t = 0; t < tokens; ++t)
       for (std::size_t h = 0; h < kv_heads; ++h)
-        std::copy_n(context + arranged(t, h), group * c.head_dim, attended + natural(t, h));
+        std::copy_n(context + by_head(t, h), group * c.head_dim, attended + natural(t, h));
   });
 }
 
