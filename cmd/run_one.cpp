@@ -148,7 +148,7 @@ std::optional<SavedPrompt> open_saved_prompt(const Job& job) {
   SavedPrompt saved(*options.prompt_cache,
                     kv_origin(fingerprint, describe_kernels(job.setup.kernels),
                               KvLayout(model.config(), options.kv_format), model.config().num_hidden_layers),
-                    job.prompt.ids);
+                    model.config(), job.prompt.ids);
   if (options.verbose) {
     write_message("cache     " + *options.prompt_cache + ": " + std::to_string(saved.reused()) + " of the " +
                   std::to_string(job.prompt.ids.size()) + " tokens of the prompt\n");

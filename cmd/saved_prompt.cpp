@@ -16,11 +16,12 @@ void SavedPrompt::check_place(const std::filesystem::path& path) {
   if (!path_exists(path)) NewFile(path, true);
 }
 
-SavedPrompt::SavedPrompt(std::filesystem::path path, KvOrigin origin, std::span<const TokenId> prompt)
+SavedPrompt::SavedPrompt(std::filesystem::path path, KvOrigin origin, const Config& config,
+                         std::span<const TokenId> prompt)
     : path_(std::move(path)), origin_(std::move(origin)) {
   if (path_exists(path_)) {
     cache_ = PromptCache::load(path_, origin_);
-    const std::size_t common = cache_->common_prefix(prompt);
+    const std::size_t common = cache_->common_rows(config, prompt);
     reused_ = std::min(common, prompt.size() - 1);
     due_ = 2 * common < prompt.size();
   }
@@ -32,7 +33,7 @@ void SavedPrompt::give_to(Scheduler& scheduler, const Generation& generation) {
     KvCache rows = scheduler.new_cache(generation);
     cache_->copy_into(rows, reused_);
     const auto end = cache_->ids().begin() + static_cast<std::ptrdiff_t>(reused_);
-    scheduler.keep({cache_->ids().begin(), end}, std::move(rows));
+    scheduler.keep({cache_->ids().begin(), end}, generation.prompt().size(), std::move(rows));
   }
   cache_.reset();
 }

@@ -22,7 +22,8 @@ class SavedPrompt {
   // Opens the file if there is one. The prompt is to be saved if less than half of it is in there: another
   // document takes the file's place, another question behind the same document does not. Throws Error if the
   // file does not fit `origin` or is damaged, or if it cannot be written and is to be.
-  SavedPrompt(std::filesystem::path path, KvOrigin origin, std::span<const TokenId> prompt);
+  SavedPrompt(std::filesystem::path path, KvOrigin origin, const Config& config,
+              std::span<const TokenId> prompt);
 
   // Tokens of the prompt that come from the file: never the last one, whose logits choose the first new
   // token.

@@ -219,8 +219,9 @@ struct Kernels {
   // Of queries and results that attention should be given at a time, where there are more: enough to make use
   // of keys that are widened for them, and so few that they stay in a near cache while it goes through them.
   std::size_t attention_floats;
-  // Stores `width` numbers as one KV cache row.
+  // Stores `width` numbers as one KV cache row, and reads them back.
   void (*kv_store)(KvFormat format, const float* x, std::size_t width, std::byte* row);
+  void (*kv_load)(KvFormat format, const std::byte* row, std::size_t width, float* x);
 
   // Rounds weights to what a checkpoint stores: the same on every instruction set, see encode.h.
   Encoders encode;

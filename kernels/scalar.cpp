@@ -257,6 +257,14 @@ void kv_store(KvFormat format, const float* x, std::size_t width, std::byte* row
   }
 }
 
+void kv_load(KvFormat format, const std::byte* row, std::size_t width, float* x) {
+  if (format == KvFormat::f32) {
+    std::memcpy(x, row, width * sizeof(float));
+  } else {
+    for (std::size_t i = 0; i < width; ++i) x[i] = kv_number(format, row, i);
+  }
+}
+
 // Eight sums that do not wait for each other; each converges to 2.
 double peak(std::size_t rounds) {
   constexpr std::size_t sums = 8;
@@ -288,6 +296,7 @@ Kernels make_table() {
           .attention = {attention, attention, attention},
           .attention_floats = block_attention_floats,
           .kv_store = kv_store,
+          .kv_load = kv_load,
           .encode = scalar_encoders,
           .peak = peak};
 }

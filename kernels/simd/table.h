@@ -12,7 +12,7 @@ namespace {
 // The kernel that an instruction set has of its own for a matrix and a path; nullptr: the shared one.
 using OwnKernel = const Matmul* (*)(Path, const Matrix&);
 
-// kv_store is the scalar reference's: a row is stored once and read by every later token.
+// kv_store and kv_load are the scalar reference's: a row is stored once, and loaded once for many products.
 template <class V, OwnKernel own, Format... formats>
 Kernels make_table() {
   return {.name = V::name,
@@ -33,6 +33,7 @@ Kernels make_table() {
           .attention = {attention<V>, attention<V>, attention<V>},
           .attention_floats = block_attention_floats,
           .kv_store = scalar_kernels().kv_store,
+          .kv_load = scalar_kernels().kv_load,
           .encode = V::encode,
           .peak = peak<V>};
 }

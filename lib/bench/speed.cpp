@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "bench/statistics.h"
+#include "model/expansion.h"
 #include "runtime/sampler.h"
 
 namespace baleen {
@@ -222,12 +223,17 @@ TokenId SpeedBench::token(std::size_t sequence, std::size_t position) const {
 // Positions [begin, end) of a sequence; logits of the last one.
 void SpeedBench::prefill(std::size_t sequence, std::size_t begin, std::size_t end, const Observer* observer,
                          RouteCount* count) {
+  const Positions expanded = Expansion().of(model_.config(), begin, end);
   for (std::size_t at = begin; at < end;) {
     const std::size_t stop = std::min(end, at + options_.chunk);
     std::vector<TokenInput> tokens;
     for (std::size_t p = at; p < stop; ++p)
-      tokens.push_back(
-          {token(sequence, p), &caches_[sequence], static_cast<std::uint32_t>(p), Path::batch, p + 1 == end});
+      tokens.push_back({.id = token(sequence, p),
+                        .cache = &caches_[sequence],
+                        .position = static_cast<std::uint32_t>(p),
+                        .path = Path::batch,
+                        .wants_logits = p + 1 == end,
+                        .expanded = expanded.has(p)});
     forward_.run(
         tokens, [](std::size_t, std::span<const float>) {}, observer);
     const Stretch stretch{.begin = at, .count = tokens.size()};

@@ -17,8 +17,11 @@ constexpr std::size_t merge_block = 8;
 // Floats for the results of segments that wait to be merged.
 constexpr std::size_t partial_floats = std::size_t{8} << 20;
 
-// exp(x) for x <= 0, and 0 where it would be subnormal, as in the kernels: products with such numbers are slow.
-float share_of(float x) { return x < -87.0f ? 0.0f : std::exp(x); }
+// exp(x) for x <= 0, and 0 where it would be subnormal, as in the kernels: products with such numbers are
+// slow.
+float share_of(float x) {
+  return x < -87.0f ? 0.0f : std::exp(x);
+}
 
 // Queries [begin, end) of one key head over one segment of one sequence.
 struct Task {
@@ -53,9 +56,9 @@ class Attend {
     query_block_ = std::clamp(fitting / tile * tile, tile, most_queries);
   }
 
-  // Where queries are many, a task takes some of them through all segments. Otherwise segments are shared among
-  // the threads, in ascending groups whose results fit the room for them. Either way a query's segments are
-  // merged in ascending order, so its sums are the same.
+  // Where queries are many, a task takes some of them through all segments. Otherwise segments are shared
+  // among the threads, in ascending groups whose results fit the room for them. Either way a query's segments
+  // are merged in ascending order, so its sums are the same.
   void run() {
     std::size_t segments = 0;
     for (std::size_t i = 0; i < queries_.count(); ++i)
@@ -116,8 +119,8 @@ class Attend {
     return std::clamp<std::size_t>((share + least - 1) / least * least, least, query_block_);
   }
 
-  // Results of a task's later segments are merged while they are in its thread's cache. The last tokens see most
-  // positions and come first, so that the threads end together.
+  // Results of a task's later segments are merged while they are in its thread's cache. The last tokens see
+  // most positions and come first, so that the threads end together.
   void attend_whole(std::size_t segments) {
     std::vector<Task> work = tasks(0, [&](std::size_t) { return query_block_; });
     std::reverse(work.begin(), work.end());
@@ -190,8 +193,10 @@ class Attend {
     // What none of the queries sees is not even read.
     const std::size_t begin = task.segment * kernels::attention_segment;
     const std::size_t end = begin + kernels::attention_segment;
-    args.begin = std::clamp<std::size_t>(*std::min_element(args.first, args.first + args.queries), begin, end);
-    args.end = std::clamp<std::size_t>(*std::max_element(args.last, args.last + args.queries), args.begin, end);
+    args.begin =
+        std::clamp<std::size_t>(*std::min_element(args.first, args.first + args.queries), begin, end);
+    args.end =
+        std::clamp<std::size_t>(*std::max_element(args.last, args.last + args.queries), args.begin, end);
     args.scale = queries_.scale;
     args.state = state;
     args.out = out;
@@ -214,9 +219,7 @@ class Attend {
     state = {maximum, state.sum * keep + part.sum * take};
   }
 
-  void normalize(std::size_t query) const {
-    multiply_by(1.0f / state_[query].sum, queries_.result(query));
-  }
+  void normalize(std::size_t query) const { multiply_by(1.0f / state_[query].sum, queries_.result(query)); }
 
   // Chunks of a known length are what the compiler makes vectors of.
   void multiply_by(float factor, float* out) const {

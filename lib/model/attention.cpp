@@ -4,7 +4,8 @@
 // Both come down to the same core: queries that share a key head, over rows of the KV cache. For MLA there
 // is one key head, the latent, and W_UK and W_UV are folded into query and output (absorbed): a query is
 // [kv_lora_rank + qk_rope_head_dim] wide, and so is a row of the cache, whose first kv_lora_rank numbers are
-// also the value.
+// also the value. Prompts may have each head's keys and values made of the latents instead (expanded): see
+// expansion.h.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -24,6 +25,8 @@ constexpr double latent_norm_eps = 1e-6;
 // widened for them, within a bound on the room that they need, in floats.
 constexpr std::size_t most_block_tokens = 256;
 constexpr std::size_t block_floats = std::size_t{8} << 20;
+// Positions whose keys and values one task makes of their latents, a multiple of every packing's slots.
+constexpr std::size_t expanded_positions = 256;
 
 // A layer's rows as they lie in the caches.
 RowsOf cached_rows(std::size_t layer) {
@@ -44,14 +47,14 @@ std::array<Part, 2> parts_within(const Pass& pass, std::size_t first, std::size_
   return parts;
 }
 
-// Calls body(first token, tokens) for each block of tokens whose queries and results, `floats` each, fit.
+// Calls body(first token, tokens) for each block of tokens [begin, end) whose queries and results, `floats`
+// each, fit.
 template <typename Body>
-void for_token_blocks(const Pass& pass, std::size_t floats, const Body& body) {
+void for_token_blocks(std::size_t begin, std::size_t end, std::size_t floats, const Body& body) {
   constexpr std::size_t multiple = 16;  // a tile's
   const std::size_t fitting = std::max<std::size_t>(1, block_floats / floats / multiple) * multiple;
   const std::size_t block = std::min(fitting, most_block_tokens);
-  for (std::size_t first = 0; first < pass.count(); first += block)
-    body(first, std::min(block, pass.count() - first));
+  for (std::size_t first = begin; first < end; first += block) body(first, std::min(block, end - first));
 }
 
 // MLA's queries [T, heads, qk_nope_head_dim + qk_rope_head_dim], rotated, and the latent rows in the cache.
@@ -92,66 +95,170 @@ float* mla_queries_and_latents(const Pass& pass, const Layer& layer, std::size_t
   return q;
 }
 
-// attended [T, heads, v_head_dim] of multi-head latent attention, absorbed.
+// Sizes of a layer of multi-head latent attention, and its queries [T, heads, head_width].
+struct Mla {
+  const Matrix& kv_b;
+  const float* q;
+  std::size_t layer;
+  std::size_t window;
+  std::size_t heads;
+  std::size_t head_width;    // of a query, and of an expanded key
+  std::size_t nope;          // numbers of it that are not rotated
+  std::size_t rope;          // and those that are
+  std::size_t latent_rank;
+  std::size_t v_dim;
+  float scale;
+
+  std::size_t latent_width() const { return latent_rank + rope; }
+  // Rows of kv_b: of a head, W_UK above W_UV.
+  std::size_t keys_of(std::size_t head) const { return head * (nope + v_dim); }
+  std::size_t values_of(std::size_t head) const { return keys_of(head) + nope; }
+};
+
+// attended [T, heads, v_head_dim] of tokens [first, first + tokens) over the latents themselves.
+void attend_absorbed(const Pass& pass, const Mla& mla, std::size_t first, std::size_t tokens, float* attended) {
+  const std::size_t latent_width = mla.latent_width();
+  const std::size_t q_width = mla.heads * mla.head_width;
+  float* queries = pass.workspace.queries.get(tokens * mla.heads * latent_width);
+  float* context = pass.workspace.context.get(tokens * mla.heads * mla.latent_rank);
+  // q_nope becomes q_nope W_UK: then it multiplies the latent itself.
+  pass.pool.parallel_for(mla.heads, [&](std::size_t h, std::size_t thread) {
+    const float* q_head = mla.q + first * q_width + h * mla.head_width;
+    for (const Part& part : parts_within(pass, first, tokens)) {
+      if (part.count == 0) continue;
+      kernels::TransposedArgs args;
+      args.matrix = &mla.kv_b;
+      args.row_begin = mla.keys_of(h);
+      args.row_end = mla.keys_of(h) + mla.nope;
+      args.x = q_head + (part.begin - first) * q_width;
+      args.x_stride = q_width;
+      args.tokens = part.count;
+      args.out = queries + ((part.begin - first) * mla.heads + h) * latent_width;
+      args.out_stride = mla.heads * latent_width;
+      args.scratch =
+          pass.workspace.thread_scratch[thread].get(kernels::transposed_scratch(mla.nope, mla.kv_b.cols));
+      pass.kernels.matmul_transposed[static_cast<std::size_t>(part.path)][static_cast<std::size_t>(mla.kv_b.format)](
+          args);
+    }
+    for (std::size_t t = 0; t < tokens; ++t)
+      std::copy_n(q_head + t * q_width + mla.nope, mla.rope,
+                  queries + (t * mla.heads + h) * latent_width + mla.latent_rank);
+  });
+
+  attend(pass, mla.window,
+         arranged({.group = mla.heads, .k_dim = latent_width, .v_dim = mla.latent_rank, .scale = mla.scale,
+                   .first_token = first, .tokens = tokens, .q = queries, .out = context}),
+         cached_rows(mla.layer));
+
+  // The attended latent times W_UV is the head's output.
+  pass.pool.parallel_for(mla.heads, [&](std::size_t h, std::size_t thread) {
+    for (const Part& part : parts_within(pass, first, tokens)) {
+      LocalProduct product;
+      product.matrix = &mla.kv_b;
+      product.row_begin = mla.values_of(h);
+      product.row_end = mla.values_of(h) + mla.v_dim;
+      product.path = part.path;
+      product.tokens = part.count;
+      product.x = context + ((part.begin - first) * mla.heads + h) * mla.latent_rank;
+      product.x_stride = mla.heads * mla.latent_rank;
+      product.out = attended + (part.begin * mla.heads + h) * mla.v_dim;
+      product.out_stride = mla.heads * mla.v_dim;
+      multiply_here(pass, product, thread);
+    }
+  });
+}
+
+// The same over keys and values made of the latents; the tokens are neighbours in one sequence.
+void attend_expanded(const Pass& pass, const Mla& mla, std::size_t first, std::size_t tokens, float* attended) {
+  const KvCache& cache = *pass.tokens[first].cache;
+  const std::size_t positions = pass.tokens[first + tokens - 1].position + 1;
+  const std::size_t latent_width = mla.latent_width();
+  const std::size_t row_width = mla.head_width + mla.v_dim;  // of an expanded key and its value
+  float* latents = pass.workspace.latents.get(positions * latent_width);
+  pass.pool.parallel_for((positions + expanded_positions - 1) / expanded_positions, [&](std::size_t block, std::size_t) {
+    const std::size_t end = std::min(positions, (block + 1) * expanded_positions);
+    for (std::size_t p = block * expanded_positions; p < end; ++p)
+      pass.kernels.kv_load(cache.layout().format, cache.keys(mla.layer, 0) + p * cache.key_stride(), latent_width,
+                           latents + p * latent_width);
+  });
+  const kernels::Matmul& kernel = pass.kernels.matmul(kernels::Path::batch, mla.kv_b);
+  Operands operands(pass);
+  const std::size_t packed =
+      operands.add({kernel.packing, latents, latent_width, nullptr, positions, mla.latent_rank});
+  operands.pack();
+
+  const std::size_t fitting = std::max<std::size_t>(1, block_floats / (positions * row_width));
+  float* expanded = pass.workspace.expanded.get(std::min(fitting, mla.heads) * positions * row_width);
+  for (std::size_t h = 0; h < mla.heads; h += fitting) {
+    const std::size_t heads = std::min(fitting, mla.heads - h);
+    // [k_nope | k_rope | v] of each head and position.
+    const std::size_t blocks = (positions + expanded_positions - 1) / expanded_positions;
+    pass.pool.parallel_for(heads * blocks, [&](std::size_t task, std::size_t thread) {
+      const std::size_t head = task / blocks;
+      const std::size_t begin = task % blocks * expanded_positions;
+      const std::size_t end = std::min(positions, begin + expanded_positions);
+      float* rows = expanded + (head * positions + begin) * row_width;
+      kernels::MatmulArgs args;
+      args.matrix = &mla.kv_b;
+      args.packed = operands[packed] + slot_offset(*kernel.packing, mla.latent_rank, begin);
+      args.tokens = end - begin;
+      args.out_stride = row_width;
+      args.scratch = pass.workspace.thread_scratch[thread].get(kernels::matmul_scratch(mla.kv_b.cols));
+      args.row_begin = mla.keys_of(h + head);
+      args.row_end = args.row_begin + mla.nope;
+      args.out = rows;
+      kernel.multiply(args);
+      args.row_begin = mla.values_of(h + head);
+      args.row_end = args.row_begin + mla.v_dim;
+      args.out = rows + mla.head_width;
+      kernel.multiply(args);
+      for (std::size_t p = begin; p < end; ++p)
+        std::copy_n(latents + p * latent_width + mla.latent_rank, mla.rope, rows + (p - begin) * row_width + mla.nope);
+    });
+
+    Queries queries{.key_heads = heads, .k_dim = mla.head_width, .v_dim = mla.v_dim, .scale = mla.scale,
+                    .first_token = first, .tokens = tokens};
+    queries.q = mla.q + (first * mla.heads + h) * mla.head_width;
+    queries.q_stride = mla.heads * mla.head_width;
+    queries.q_head = mla.head_width;
+    queries.out = attended + (first * mla.heads + h) * mla.v_dim;
+    queries.out_stride = mla.heads * mla.v_dim;
+    queries.out_head = mla.v_dim;
+    attend(pass, mla.window, queries, [&](const KvCache&, std::size_t head) {
+      const std::size_t stride = row_width * sizeof(float);
+      const auto* keys = reinterpret_cast<const std::byte*>(expanded + head * positions * row_width);
+      return KeyRows{kernels::KvFormat::f32, keys, stride, keys + mla.head_width * sizeof(float), stride};
+    });
+  }
+}
+
+// attended [T, heads, v_head_dim] of multi-head latent attention.
 void mla(const Pass& pass, const Layer& layer, std::size_t layer_index, const float* normed, float* attended) {
   const Config& c = pass.config;
-  const std::size_t heads = c.num_attention_heads;
-  const std::size_t head_width = c.qk_head_dim();
-  const std::size_t kv_b_rows = c.qk_nope_head_dim + c.v_head_dim;  // of one head: W_UK above W_UV
-  const std::size_t latent_width = c.kv_lora_rank + c.qk_rope_head_dim;
-  const Matrix& kv_b = layer.weights[Role::kv_b_proj];
-  const float* q = mla_queries_and_latents(pass, layer, layer_index, normed);
-  const float scale =
-      static_cast<float>(c.rope.softmax_mscale / std::sqrt(static_cast<double>(head_width)));
-
-  for_token_blocks(pass, heads * (latent_width + c.kv_lora_rank), [&](std::size_t first, std::size_t tokens) {
-    float* queries = pass.workspace.queries.get(tokens * heads * latent_width);
-    float* context = pass.workspace.context.get(tokens * heads * c.kv_lora_rank);
-    // q_nope becomes q_nope W_UK: then it multiplies the latent itself.
-    pass.pool.parallel_for(heads, [&](std::size_t h, std::size_t thread) {
-      const float* q_head = q + first * heads * head_width + h * head_width;
-      for (const Part& part : parts_within(pass, first, tokens)) {
-        if (part.count == 0) continue;
-        kernels::TransposedArgs args;
-        args.matrix = &kv_b;
-        args.row_begin = h * kv_b_rows;
-        args.row_end = h * kv_b_rows + c.qk_nope_head_dim;
-        args.x = q_head + (part.begin - first) * heads * head_width;
-        args.x_stride = heads * head_width;
-        args.tokens = part.count;
-        args.out = queries + ((part.begin - first) * heads + h) * latent_width;
-        args.out_stride = heads * latent_width;
-        args.scratch =
-            pass.workspace.thread_scratch[thread].get(kernels::transposed_scratch(c.qk_nope_head_dim, kv_b.cols));
-        pass.kernels.matmul_transposed[static_cast<std::size_t>(part.path)][static_cast<std::size_t>(kv_b.format)](args);
-      }
-      for (std::size_t t = 0; t < tokens; ++t)
-        std::copy_n(q_head + t * heads * head_width + c.qk_nope_head_dim, c.qk_rope_head_dim,
-                    queries + (t * heads + h) * latent_width + c.kv_lora_rank);
-    });
-
-    attend(pass, layer.sliding_window,
-           arranged({.group = heads, .k_dim = latent_width, .v_dim = c.kv_lora_rank, .scale = scale,
-                     .first_token = first, .tokens = tokens, .q = queries, .out = context}),
-           cached_rows(layer_index));
-
-    // The attended latent times W_UV is the head's output.
-    pass.pool.parallel_for(heads, [&](std::size_t h, std::size_t thread) {
-      for (const Part& part : parts_within(pass, first, tokens)) {
-        LocalProduct product;
-        product.matrix = &kv_b;
-        product.row_begin = h * kv_b_rows + c.qk_nope_head_dim;
-        product.row_end = product.row_begin + c.v_head_dim;
-        product.path = part.path;
-        product.tokens = part.count;
-        product.x = context + ((part.begin - first) * heads + h) * c.kv_lora_rank;
-        product.x_stride = heads * c.kv_lora_rank;
-        product.out = attended + (part.begin * heads + h) * c.v_head_dim;
-        product.out_stride = heads * c.v_head_dim;
-        multiply_here(pass, product, thread);
-      }
-    });
-  });
+  const Mla mla{.kv_b = layer.weights[Role::kv_b_proj],
+                .q = mla_queries_and_latents(pass, layer, layer_index, normed),
+                .layer = layer_index,
+                .window = layer.sliding_window,
+                .heads = c.num_attention_heads,
+                .head_width = c.qk_head_dim(),
+                .nope = c.qk_nope_head_dim,
+                .rope = c.qk_rope_head_dim,
+                .latent_rank = c.kv_lora_rank,
+                .v_dim = c.v_head_dim,
+                .scale = static_cast<float>(c.rope.softmax_mscale / std::sqrt(static_cast<double>(c.qk_head_dim())))};
+  const auto alike = [](const TokenInput& a, const TokenInput& b) {
+    return a.expanded == b.expanded && (!a.expanded || a.cache == b.cache);
+  };
+  for (std::size_t begin = 0, end; begin < pass.count(); begin = end) {
+    for (end = begin + 1; end < pass.count() && alike(pass.tokens[begin], pass.tokens[end]);) ++end;
+    if (pass.tokens[begin].expanded)
+      attend_expanded(pass, mla, begin, end - begin, attended);
+    else
+      for_token_blocks(begin, end, mla.heads * (mla.latent_width() + mla.latent_rank),
+                       [&](std::size_t first, std::size_t tokens) {
+                         attend_absorbed(pass, mla, first, tokens, attended);
+                       });
+  }
 }
 
 // Norms, clips and rotates `heads` heads of one token's queries or keys.
@@ -214,7 +321,7 @@ void grouped_query(const Pass& pass, const Layer& layer, std::size_t layer_index
   });
 
   const float scale = static_cast<float>(c.rope.softmax_mscale / std::sqrt(static_cast<double>(c.head_dim)));
-  for_token_blocks(pass, 2 * heads * c.head_dim, [&](std::size_t first, std::size_t tokens) {
+  for_token_blocks(0, pass.count(), 2 * heads * c.head_dim, [&](std::size_t first, std::size_t tokens) {
     const std::size_t size = tokens * heads * c.head_dim;
     float* queries = pass.workspace.queries.get(size);
     float* context = pass.workspace.context.get(size);

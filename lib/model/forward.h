@@ -30,6 +30,7 @@ struct TokenInput {
   kernels::Path path = kernels::Path::batch;  // batch or stream
   bool wants_logits = false;
   bool generated = false;     // not of the prompt; observers see it
+  bool expanded = false;      // the form in which it attends (expansion.h); of Path::batch only
   std::uint64_t request = 0;  // the caller's number for the sequence; observers see it
 };
 

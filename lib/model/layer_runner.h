@@ -19,7 +19,7 @@ class LayerRunner {
  public:
   // Runs up to most_tokens (a multiple of `window`, at most 2^32) tokens at a time. Each `window` of them are
   // a sequence of their own, as in Forward at positions from 0 on; only the last may be shorter. Results are
-  // those of Forward with Path::batch and keys and values in f32.
+  // those of Forward with Path::batch, latents attended to absorbed, and keys and values in f32.
   LayerRunner(const Model&, ThreadPool&, const kernels::Kernels&, std::size_t window,
               std::size_t most_tokens);
   ~LayerRunner();

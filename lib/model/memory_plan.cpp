@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "error.h"
+#include "model/expansion.h"
 #include "report/units.h"
 #include "runtime/read_plan.h"
 
@@ -63,6 +64,17 @@ std::string resident_parts(const Model& model, bool embedding) {
             format_bytes(experts * plan.slot_bytes);
   throw Error(text + "; " + (alike ? std::to_string(plan.least) : format_bytes_option(plan.least)) +
               " is the least that works");
+}
+
+// Of a prompt that attends expanded: the latents, the same packed, and one head's keys and values; more heads
+// where they fit the room of a block (attention.cpp).
+std::uint64_t expansion_memory(const Config& c, std::size_t prompt) {
+  if (Expansion().of(c, 0, prompt).end == 0) return 0;
+  constexpr std::uint64_t room = std::uint64_t{8 << 20} * sizeof(float);
+  const std::uint64_t head = saturating_product(prompt, (c.qk_head_dim() + c.v_head_dim) * sizeof(float));
+  const std::uint64_t latents =
+      saturating_product(prompt, (2 * c.kv_lora_rank + c.qk_rope_head_dim) * sizeof(float));
+  return saturating_sum(latents, std::max(room, head));
 }
 
 }  // namespace
@@ -123,7 +135,8 @@ std::uint64_t spare_memory(const MemoryState& state, std::uint64_t kv_bytes, std
 
 // The large buffers of a pass; those of attention's blocks have bounds of their own (attention.cpp), and so
 // have logits (forward.cpp).
-std::uint64_t pass_memory(const Config& c, std::size_t tokens, std::size_t wanted) {
+std::uint64_t pass_memory(const Config& c, std::size_t tokens, std::size_t wanted,
+                          std::size_t longest_prompt) {
   constexpr std::uint64_t attention_blocks = std::uint64_t{4} * (8 << 20) * sizeof(float);
   constexpr std::uint64_t most_logits = std::uint64_t{16} << 20;
   const std::size_t heads = c.num_attention_heads;
@@ -138,8 +151,9 @@ std::uint64_t pass_memory(const Config& c, std::size_t tokens, std::size_t wante
                                c.num_experts_per_tok * c.hidden_size;
   const std::uint64_t logits = std::max(std::min(most_logits, saturating_product(wanted, c.vocab_size)),
                                         std::uint64_t{wanted > 0} * c.vocab_size);
+  const std::uint64_t others = attention_blocks + logits * sizeof(float);
   return saturating_sum(saturating_product(tokens, floats * sizeof(float)),
-                        attention_blocks + logits * sizeof(float));
+                        saturating_sum(others, expansion_memory(c, longest_prompt)));
 }
 
 }  // namespace baleen

@@ -56,7 +56,9 @@ void for_each_resident(SomeModel& model, const WeightFiles& files, const Visit& 
 // working memory of passes that are still to be taken: `--memory auto`. 0 if nothing is left.
 std::uint64_t spare_memory(const MemoryState&, std::uint64_t kv_bytes, std::uint64_t working_bytes);
 
-// Working memory of a forward pass of that many tokens, about; `wanted` of them get logits.
-std::uint64_t pass_memory(const Config&, std::size_t tokens, std::size_t wanted);
+// Working memory of a forward pass of that many tokens, about; `wanted` of them get logits, and none belongs
+// to a prompt of more than `longest_prompt` tokens.
+std::uint64_t pass_memory(const Config&, std::size_t tokens, std::size_t wanted,
+                          std::size_t longest_prompt = 0);
 
 }  // namespace baleen

@@ -54,6 +54,8 @@ struct Workspace {
   Buffer<float> kv_a;           // [T, kv_lora_rank + qk_rope_head_dim]
   Buffer<float> k, v;           // [T, num_key_value_heads * head_dim]
   Buffer<float> attended;       // [T, heads * v_head_dim]
+  Buffer<float> latents;        // [positions, kv_lora_rank + qk_rope_head_dim] of one sequence
+  Buffer<float> expanded;       // [heads, positions, qk_head_dim + v_head_dim] of some of its heads
   Buffer<float> queries;        // of a block of tokens, arranged by key head
   Buffer<float> context;        // of a block of tokens: attention's result, arranged likewise
   Buffer<float> partial;        // [segments, queries, v_dim]

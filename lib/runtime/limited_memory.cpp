@@ -42,7 +42,7 @@ std::uint64_t automatic_budget(const MemoryState& state, const Config& config, s
                                std::size_t longest_prompt) {
   const PromptChunks chunks = prompt_chunks(config, state.available, false);
   const std::size_t tokens = std::min(longest_prompt, chunks.alone);
-  return spare_memory(state, kv_bytes, pass_memory(config, tokens, 1));
+  return spare_memory(state, kv_bytes, pass_memory(config, tokens, 1, longest_prompt));
 }
 
 std::pair<std::uint64_t, std::uint64_t> share_budget(const MemoryPlan& first, const MemoryPlan& second,

@@ -12,6 +12,7 @@
 #include "checkpoint/json_fields.h"
 #include "checkpoint/problems.h"
 #include "error.h"
+#include "model/expansion.h"
 #include "report/units.h"
 #include "report/version.h"
 #include "runtime/kv_formats.h"
@@ -22,7 +23,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "numbers are copied as they lie in memory");
 
 constexpr std::string_view magic = "baleenKV";
-constexpr std::uint32_t format_version = 1;
+constexpr std::uint32_t format_version = 2;
 constexpr std::size_t max_header_bytes = std::size_t{1} << 20;  // of 61 layers: 1,500
 constexpr std::size_t max_text = 256;
 constexpr std::size_t max_layers = 1U << 15;
@@ -218,9 +219,10 @@ PromptCache PromptCache::load(const std::filesystem::path& file, const KvOrigin&
   return cache;
 }
 
-std::size_t PromptCache::common_prefix(std::span<const TokenId> prompt) const {
+std::size_t PromptCache::common_rows(const Config& config, std::span<const TokenId> prompt) const {
   const auto differs = std::mismatch(ids_.begin(), ids_.end(), prompt.begin(), prompt.end());
-  return static_cast<std::size_t>(differs.first - ids_.begin());
+  const auto common = static_cast<std::size_t>(differs.first - ids_.begin());
+  return Expansion().common_rows(config, common, ids_.size(), prompt.size());
 }
 
 void PromptCache::copy_into(KvCache& cache, std::size_t positions) const {

@@ -2,16 +2,17 @@
 // not compute them again.
 //
 // Only rows of prompt tokens are ever saved, which Path::batch computed: a row depends on the tokens up to
-// it, the model, the format of the KV cache and the kernels, and on nothing else (kernels/kernels.h). So a
-// prompt goes on from rows of a file exactly, bit for bit, as from rows that it computed itself.
+// it, the form in which they attend (model/expansion.h), the model, the format of the KV cache and the
+// kernels, and on nothing else (kernels/kernels.h). So a prompt goes on from rows of a file exactly, bit for
+// bit, as from rows that it computed itself.
 //
 // All numbers of a file are little-endian:
 //   "baleenKV"   8 bytes
-//   version      uint32, 1
+//   version      uint32, 2
 //   header size  uint32, bytes
 //   checksum     uint64, XXH3 of the header
 //   header       a JSON object, see parse_prompt_cache_header
-//   token ids    int32 [tokens]
+//   token ids    int32 [tokens], a whole prompt
 //   rows         for each layer: keys [tokens, heads, key_row_bytes], values [tokens, heads, value_row_bytes]
 #pragma once
 
@@ -77,8 +78,8 @@ class PromptCache {
   static PromptCache load(const std::filesystem::path& file, const KvOrigin& expected);
 
   const std::vector<TokenId>& ids() const { return ids_; }
-  // Tokens that `prompt` and the file begin with in common.
-  std::size_t common_prefix(std::span<const TokenId> prompt) const;
+  // Positions of the file that `prompt` would compute to the same bits.
+  std::size_t common_rows(const Config&, std::span<const TokenId> prompt) const;
 
   // Makes the file's first `positions` positions, which ids() and cache.context() must cover, the content of
   // an empty cache of the layout that was expected. Every layer's checksum is compared first; throws
@@ -95,8 +96,8 @@ class PromptCache {
   std::span<const std::byte> rows_;
 };
 
-// Writes the rows of the first ids.size() positions of `cache`, which Path::batch computed for these tokens,
-// and commits `file`. Throws Error for what the system refuses; whatever had the file's name before is still
+// Writes the rows of the first ids.size() positions of `cache`, which Path::batch computed for the prompt of
+// these tokens, and commits `file`. Throws Error for what the system refuses; whatever had the file's name before is still
 // there then.
 void save_prompt_cache(NewFile& file, const KvOrigin& origin, std::span<const TokenId> ids,
                        const KvCache& cache);

@@ -17,12 +17,6 @@ std::size_t common_prefix(std::span<const TokenId> a, std::span<const TokenId> b
   return static_cast<std::size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
 }
 
-// How much of its prompt a generation can do without computing: never the last token, whose logits choose
-// the first new one.
-std::size_t most_shared(const Generation& generation) {
-  return generation.prompt_want() == Session::Want::all ? 0 : generation.prompt().size() - 1;
-}
-
 }  // namespace
 
 GenerateTimes& GenerateTimes::operator+=(const GenerateTimes& other) {
@@ -55,12 +49,27 @@ KvCache Scheduler::new_cache(const Generation& generation) const {
   return {layout_, model_.config().num_hidden_layers, cache_tokens(generation)};
 }
 
+// How much of its prompt a generation can do without computing: never the last token, whose logits choose
+// the first new one.
+Scheduler::Beginning Scheduler::wanted(const Generation& generation) {
+  const std::vector<TokenId>& prompt = generation.prompt();
+  const bool all = generation.prompt_want() == Session::Want::all;
+  return {std::span(prompt).first(all ? 0 : prompt.size() - 1), prompt.size()};
+}
+
+// Rows that are the same for both, bit for bit.
+std::size_t Scheduler::common_rows(const Beginning& a, const Beginning& b) const {
+  return options_.expansion.common_rows(model_.config(), common_prefix(a.ids, b.ids), a.prompt_tokens,
+                                        b.prompt_tokens);
+}
+
 const KvCache* Scheduler::prompt_rows(const Generation& generation) const {
   const std::vector<TokenId>& prompt = generation.prompt();
   for (const Sequence& sequence : running_)
     if (sequence.generation == &generation && sequence.prompt_done) return &*sequence.cache;
   for (const Kept& kept : kept_)
-    if (common_prefix(prompt, kept.ids) == prompt.size()) return &kept.cache;
+    if (common_rows({prompt, prompt.size()}, {kept.ids, kept.prompt_tokens}) == prompt.size())
+      return &kept.cache;
   return nullptr;
 }
 
@@ -113,13 +122,13 @@ void Scheduler::admit() {
 
 // Somebody who joined earlier is about to compute more of this prompt than there is to copy by now.
 bool Scheduler::better_to_wait(const Sequence& sequence) const {
-  const auto wanted = std::span(sequence.prompt()).first(most_shared(*sequence.generation));
+  const Beginning own = wanted(*sequence.generation);
   std::size_t ready = 0;
-  for (const Kept& kept : kept_) ready = std::max(ready, common_prefix(wanted, kept.ids));
+  for (const Kept& kept : kept_) ready = std::max(ready, common_rows(own, {kept.ids, kept.prompt_tokens}));
   std::size_t promised = 0;
   for (const Sequence& other : running_) {
     if (&other == &sequence) break;
-    const std::size_t common = common_prefix(wanted, other.prompt());
+    const std::size_t common = common_rows(own, {other.prompt(), other.prompt().size()});
     promised = std::max(promised, common);
     ready = std::max(ready, std::min(common, other.length()));
   }
@@ -137,7 +146,7 @@ void Scheduler::try_to_start(Sequence& sequence) {
 
 // Gives the sequence its cache, with the rows of as much of its prompt as any other has.
 void Scheduler::start(Sequence& sequence) {
-  const auto wanted = std::span(sequence.prompt()).first(most_shared(*sequence.generation));
+  const Beginning own = wanted(*sequence.generation);
   std::size_t shared = 0;
   const KvCache* source = nullptr;
   const auto consider = [&](std::size_t common, const KvCache& cache) {
@@ -146,10 +155,12 @@ void Scheduler::start(Sequence& sequence) {
     return source == &cache;
   };
   for (const Sequence& other : running_)
-    if (other.cache) consider(std::min(common_prefix(wanted, other.prompt()), other.length()), *other.cache);
+    if (other.cache)
+      consider(std::min(common_rows(own, {other.prompt(), other.prompt().size()}), other.length()),
+               *other.cache);
   auto kept = kept_.end();
   for (auto k = kept_.begin(); k != kept_.end(); ++k)
-    if (consider(common_prefix(wanted, k->ids), k->cache)) kept = k;
+    if (consider(common_rows(own, {k->ids, k->prompt_tokens}), k->cache)) kept = k;
 
   // Not for a few tokens: somebody may yet want the rest of it.
   if (kept != kept_.end() && kept->cache.context() >= cache_tokens(*sequence.generation) &&
@@ -169,6 +180,17 @@ void Scheduler::start(Sequence& sequence) {
   sequence.times.shared_tokens = shared;
 }
 
+// Where a prompt's tokens in this pass end, if there is room for so many: expanded blocks stay whole, if that
+// leaves anything to do, since keys and values are made anew in every pass.
+std::size_t Scheduler::next_end(const Sequence& sequence, std::size_t room) const {
+  const std::size_t prompt = sequence.prompt().size();
+  const std::size_t end = std::min(prompt, sequence.length() + room);
+  if (!options_.expansion.of(model_.config(), 0, prompt).has(end)) return end;
+  const std::size_t whole = end / options_.expansion.block * options_.expansion.block;
+  if (whole > sequence.length()) return whole;
+  return tokens_.empty() ? end : sequence.length();
+}
+
 // The prompts' next tokens, those of who joined first in front.
 void Scheduler::add_prompt_tokens() {
   const bool others_wait =
@@ -178,13 +200,16 @@ void Scheduler::add_prompt_tokens() {
     if (!sequence.cache || !sequence.in_prompt()) continue;
     const std::vector<TokenId>& prompt = sequence.prompt();
     const Session::Want want = sequence.generation->prompt_want();
-    for (std::size_t i = sequence.length(); i < prompt.size() && tokens_.size() < most; ++i) {
+    const Positions expanded = options_.expansion.of(model_.config(), 0, prompt.size());
+    const std::size_t end = next_end(sequence, most - tokens_.size());
+    for (std::size_t i = sequence.length(); i < end; ++i) {
       const bool last = i + 1 == prompt.size();
       tokens_.push_back({.id = prompt[i],
                          .cache = &*sequence.cache,
                          .position = static_cast<std::uint32_t>(i),
                          .path = kernels::Path::batch,
                          .wants_logits = want == Session::Want::all || (want == Session::Want::last && last),
+                         .expanded = expanded.has(i),
                          .request = sequence.request});
       rows_.push_back(&sequence);
     }
@@ -264,17 +289,20 @@ void Scheduler::keep(Sequence& sequence) {
   if (!sequence.cache) return;
   std::vector<TokenId> ids = sequence.prompt();
   ids.resize(std::min(sequence.length(), ids.size()));
-  keep(std::move(ids), std::move(*sequence.cache));
+  keep(std::move(ids), sequence.prompt().size(), std::move(*sequence.cache));
 }
 
 // Unless another serves as well.
-void Scheduler::keep(std::vector<TokenId> ids, KvCache cache) {
+void Scheduler::keep(std::vector<TokenId> ids, std::size_t prompt_tokens, KvCache cache) {
   if (options_.kept == 0) return;
-  const auto serves = [&](const Kept& kept) { return common_prefix(ids, kept.ids) == ids.size(); };
+  const auto common = [&](const Kept& kept) {
+    return common_rows({ids, prompt_tokens}, {kept.ids, kept.prompt_tokens});
+  };
+  const auto serves = [&](const Kept& kept) { return common(kept) == ids.size(); };
   if (std::any_of(kept_.begin(), kept_.end(), serves)) return;
-  std::erase_if(kept_, [&](const Kept& kept) { return common_prefix(ids, kept.ids) == kept.ids.size(); });
+  std::erase_if(kept_, [&](const Kept& kept) { return common(kept) == kept.ids.size(); });
   if (kept_.size() == options_.kept) kept_.erase(kept_.begin());
-  kept_.push_back({std::move(ids), std::move(cache)});
+  kept_.push_back({std::move(ids), prompt_tokens, std::move(cache)});
 }
 
 GenerateTimes generate(Scheduler& scheduler, Generation& generation,

@@ -3,7 +3,8 @@
 //
 // What a generation gives does not depend on its company (kernels/kernels.h tells how a token's row is kept
 // independent), nor on whether its prompt was computed or copied: only rows that prompt tokens left in a KV
-// cache are shared, never those of generated tokens, which other kernels have rounded otherwise.
+// cache are shared, and only where both prompts attend in the same form (model/expansion.h), never those of
+// generated tokens, which other kernels have rounded otherwise.
 #pragma once
 
 #include <atomic>
@@ -14,10 +15,12 @@
 #include <functional>
 #include <limits>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "clock.h"
 #include "kernels/kernels.h"
+#include "model/expansion.h"
 #include "model/forward.h"
 #include "model/model.h"
 #include "runtime/generate.h"
@@ -38,6 +41,7 @@ struct SchedulerOptions {
   std::size_t chunk = 2048;       // prompt tokens in a pass, at most
   std::size_t mixed_chunk = 512;  // the same while others generate: they wait for it
   std::size_t kept = 2;           // caches of finished sequences, for prompts that begin as theirs did
+  Expansion expansion = {};       // of prompts
 };
 
 struct GenerateTimes {
@@ -81,8 +85,8 @@ class Scheduler {
   // An empty cache with room for all that the generation may come to.
   KvCache new_cache(const Generation& generation) const;
   // Takes rows that were computed elsewhere, for prompts that begin with `ids`: as many as cache.length(),
-  // all by Path::batch, of a cache of the model's layout.
-  void keep(std::vector<TokenId> ids, KvCache cache);
+  // all by Path::batch and as those of a prompt of `prompt_tokens`, of a cache of the model's layout.
+  void keep(std::vector<TokenId> ids, std::size_t prompt_tokens, KvCache cache);
   // A cache that begins with the rows of the generation's whole prompt, running or just finished; nullptr if
   // there is none. Valid until the next step().
   const KvCache* prompt_rows(const Generation& generation) const;
@@ -104,8 +108,17 @@ class Scheduler {
   // A finished sequence: its prompt as far as it is in the cache.
   struct Kept {
     std::vector<TokenId> ids;
+    std::size_t prompt_tokens;  // of the whole prompt
     KvCache cache;
   };
+  // The first tokens of a prompt, and how long it is.
+  struct Beginning {
+    std::span<const TokenId> ids;
+    std::size_t prompt_tokens;
+  };
+  static Beginning wanted(const Generation&);
+  std::size_t common_rows(const Beginning&, const Beginning&) const;
+  std::size_t next_end(const Sequence&, std::size_t room) const;
   std::size_t cache_tokens(const Generation&) const;
   std::uint64_t cache_bytes() const;
   void admit();

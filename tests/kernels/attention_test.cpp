@@ -254,6 +254,23 @@ TEST_CASE("kv_store: int8 groups of extremes") {
   }
 }
 
+TEST_CASE("kv_load: what attention reads of a row, any width and alignment") {
+  for (const KvFormat format : {KvFormat::f32, KvFormat::bf16, KvFormat::int8}) {
+    for (std::size_t width = 1; width <= 100; ++width) {
+      const auto row = random_floats(width, static_cast<unsigned>(width));
+      OddBytes bytes(kv_row_bytes(format, width));
+      for_each_isa([&](const Kernels& kernels) {
+        kernels.kv_store(format, row.data(), width, bytes.data());
+        std::vector<float> loaded(width + 1, 7.0f);
+        kernels.kv_load(format, bytes.data(), width, loaded.data());
+        CHECK(loaded.back() == 7.0f);
+        loaded.pop_back();
+        CHECK(loaded == read_back(kernels, format, bytes.data(), width));
+      });
+    }
+  }
+}
+
 // Queries with empty, short, long and sliding ranges over positions [0, 150).
 Call mixed_call(std::size_t k_dim, unsigned seed) {
   Call call;

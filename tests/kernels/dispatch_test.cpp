@@ -43,6 +43,7 @@ TEST_CASE("a forced table holds its own kernels, and every entry is set") {
     for (std::size_t p = 0; p < path_count; ++p) CHECK((kernels.attention[p] != nullptr));
     CHECK(kernels.attention_floats > 0);
     CHECK((kernels.kv_store != nullptr));
+    CHECK((kernels.kv_load != nullptr));
     for (const IsaInfo& other : instruction_sets()) {
       if (!other.available || other.name == isa.name) continue;
       const Kernels& others = *find_kernels(other.name);

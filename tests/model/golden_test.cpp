@@ -59,7 +59,12 @@ struct Setup {
   std::size_t threads = 2;
   std::size_t chunk = 2048;
   KvFormat kv_format = KvFormat::f32;
+  Expansion expansion = {};
 };
+
+// Every token of a prompt expanded; or all but those that fill no whole block.
+constexpr Expansion everywhere = {.first = 0, .block = 1};
+constexpr Expansion in_blocks = {.first = 4, .block = 4};
 
 // The prompt in prefill, then the reference's own continuation in decode.
 Run run(const Model& model, const Expected& expected, const Setup& setup) {
@@ -68,6 +73,7 @@ Run run(const Model& model, const Expected& expected, const Setup& setup) {
   options.kernels = setup.kernels;
   options.chunk = setup.chunk;
   options.kv_format = setup.kv_format;
+  options.expansion = setup.expansion;
   Session session(model, pool, options);
   Run result;
   Observer observer;
@@ -123,8 +129,8 @@ double mean_kl(std::span<const float> reference, std::span<const float> other, s
 }
 
 // Everything that the reference recorded of a case, against the scalar kernels.
-void check_scalar(const Model& model, const Expected& expected) {
-  const Run got = run(model, expected, {});
+void check_scalar(const Model& model, const Expected& expected, const Setup& setup = {}) {
+  const Run got = run(model, expected, setup);
   const std::size_t vocab = model.config().vocab_size;
   const auto prompt = expected.get<float>("logits");
   const auto greedy_logits = expected.get<float>("greedy_logits");
@@ -178,6 +184,22 @@ TEST_CASE("scalar: logits, hidden states, experts and greedy continuation are tr
     CAPTURE(dir.filename().string());
     check_scalar(Model::open(dir), Expected(dir));
   }
+}
+
+TEST_CASE("scalar: the same with keys and values expanded from the latents") {
+  std::size_t count = 0;
+  for (const auto& dir : all_cases()) {
+    CAPTURE(dir.filename().string());
+    const Model model = Model::open(dir);
+    if (model.config().attention != AttentionKind::mla) continue;
+    ++count;
+    for (const Expansion& expansion : {everywhere, in_blocks}) {
+      Setup setup;
+      setup.expansion = expansion;
+      check_scalar(model, Expected(dir), setup);
+    }
+  }
+  CHECK(count > 10);
 }
 
 TEST_CASE("scalar: the bundled model computes what transformers computes with its weights") {
@@ -249,6 +271,13 @@ TEST_CASE("every instruction set and cache format keeps within the bound of the 
         const Comparison got = compare(reference, run(model, expected, setup), c.vocab_size, c.num_experts_per_tok);
         CHECK(got.mean_kl < bound.mean_kl);
         if (bound.format == KvFormat::f32) CHECK(got.disagreeing == 0);
+        if (c.attention == AttentionKind::mla) {
+          setup.expansion = everywhere;
+          const Comparison expanded =
+              compare(reference, run(model, expected, setup), c.vocab_size, c.num_experts_per_tok);
+          CHECK(expanded.mean_kl < bound.mean_kl);
+          if (bound.format == KvFormat::f32) CHECK(expanded.disagreeing == 0);
+        }
         if (c.is_moe_layer == std::vector<bool>(c.num_hidden_layers)) CHECK(got.rerouted == 0);
         CHECK(got.rows > 0);
         rerouted[setting].first += got.rerouted > 0;
@@ -273,6 +302,7 @@ TEST_CASE("one result: threads and chunks change no bit") {
       Setup setup;
       setup.kernels = table.kernels;
       setup.kv_format = KvFormat::bf16;
+      setup.expansion = in_blocks;
       const Run reference = run(model, expected, setup);
       for (const auto& [threads, chunk] : {std::pair<std::size_t, std::size_t>{1, 2048}, {3, 5}, {2, 1}}) {
         setup.threads = threads;

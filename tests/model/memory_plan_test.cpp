@@ -173,8 +173,18 @@ TEST_CASE("the working memory of a pass grows with its tokens and its logits") {
   CHECK(token >= 4 * config.hidden_size * sizeof(float));
   CHECK(pass_memory(config, 100, 0) == none + 100 * token);
   CHECK(pass_memory(config, 100, 3) == none + 100 * token + 3 * config.vocab_size * sizeof(float));
-  CHECK(pass_memory(config, std::numeric_limits<std::size_t>::max(), 0) >=
-        std::numeric_limits<std::uint64_t>::max() / 2);
+  constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
+  CHECK(pass_memory(config, most, 0) >= std::numeric_limits<std::uint64_t>::max() / 2);
+  CHECK(pass_memory(config, 100, 0, 10000) == pass_memory(config, 100, 0));
+
+  const Config mla = Model::open(testing::golden_dir() / "models/deepseek_v3-moonlight").config();
+  CHECK(pass_memory(mla, 100, 0, 383) == pass_memory(mla, 100, 0));
+  const auto prompt = [&](std::size_t tokens) {
+    return pass_memory(mla, 100, 0, tokens) - pass_memory(mla, 100, 0);
+  };
+  CHECK(prompt(384) >= 384 * 2 * mla.kv_lora_rank * sizeof(float));
+  CHECK(prompt(2000) - prompt(1000) == 1000 * (2 * mla.kv_lora_rank + mla.qk_rope_head_dim) * sizeof(float));
+  CHECK(pass_memory(mla, 100, 0, most) >= std::numeric_limits<std::uint64_t>::max() / 2);
 }
 
 }  // namespace

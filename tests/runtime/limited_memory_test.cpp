@@ -154,8 +154,9 @@ TEST_CASE("an automatic budget leaves room for KV cache and passes") {
   CHECK(automatic_budget(state, config, std::uint64_t{1} << 30, 100) ==
         short_prompt - (std::uint64_t{1} << 30));
   const std::uint64_t long_prompt = automatic_budget(state, config, 0, 8192);
-  CHECK(short_prompt - long_prompt == pass_memory(config, 8192, 1) - pass_memory(config, 100, 1));
-  CHECK(automatic_budget(state, config, 0, 1'000'000) == long_prompt);
+  CHECK(short_prompt - long_prompt == pass_memory(config, 8192, 1, 8192) - pass_memory(config, 100, 1));
+  CHECK(long_prompt - automatic_budget(state, config, 0, 100'000) ==
+        pass_memory(config, 8192, 1, 100'000) - pass_memory(config, 8192, 1, 8192));
   CHECK(automatic_budget(state, config, state.total, 100) == 0);
 }
 

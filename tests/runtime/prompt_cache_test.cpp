@@ -122,7 +122,7 @@ struct Parts {
   }
   std::string bytes() const {
     const std::string json = header.dump();
-    return "baleenKV" + raw<std::uint32_t>({1, static_cast<std::uint32_t>(json.size())}) +
+    return "baleenKV" + raw<std::uint32_t>({2, static_cast<std::uint32_t>(json.size())}) +
            raw<std::uint64_t>({Checksum().add(as_bytes(json)).value()}) + json + data;
   }
 };
@@ -176,15 +176,15 @@ TEST_CASE("the prefix that a prompt and a file have in common") {
   bench.save(dir.path() / "cache", bench.filled());
   const PromptCache loaded = PromptCache::load(dir.path() / "cache", bench.origin);
   std::vector<TokenId> prompt = bench.ids;
-  CHECK(loaded.common_prefix(prompt) == prompt.size());
+  CHECK(loaded.common_rows(bench.model.config(), prompt) == prompt.size());
   prompt.push_back(1);
-  CHECK(loaded.common_prefix(prompt) == bench.ids.size());
+  CHECK(loaded.common_rows(bench.model.config(), prompt) == bench.ids.size());
   prompt[5] ^= 1;
-  CHECK(loaded.common_prefix(prompt) == 5);
+  CHECK(loaded.common_rows(bench.model.config(), prompt) == 5);
   prompt.resize(3);
-  CHECK(loaded.common_prefix(prompt) == 3);
+  CHECK(loaded.common_rows(bench.model.config(), prompt) == 3);
   prompt[0] ^= 1;
-  CHECK(loaded.common_prefix(prompt) == 0);
+  CHECK(loaded.common_rows(bench.model.config(), prompt) == 0);
 }
 
 TEST_CASE("a file of another origin is refused by what differs") {
@@ -227,8 +227,8 @@ TEST_CASE("a damaged file is refused, and says how") {
   CHECK(damage(bench, "A text that is the prompt") == damage(bench, ""));
   CHECK(damage(bench, "baleenKV") == "cache: 8 bytes, expected 24 at least; the file is damaged");
   std::string file = good;
-  file[8] = 2;
-  CHECK(damage(bench, file) == "cache: a prompt cache of version 2, expected 1");
+  file[8] = 3;
+  CHECK(damage(bench, file) == "cache: a prompt cache of version 3, expected 2");
   file = good;
   file[15] = '\x7f';
   CHECK(contains(damage(bench, file), " bytes, expected "));

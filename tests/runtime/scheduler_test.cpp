@@ -182,6 +182,59 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("expanded blocks of prompts: the same alone and in company, computed and copied, in any chunks") {
+  const Model model = tiny_model();
+  const std::vector<Request> requests = some_requests(16, model.config().vocab_size);
+  for (const auto& table : kernels::usable_tables()) {
+    const std::string isa = std::string(table.isa) + " " + table.features;
+    CAPTURE(isa);
+    SchedulerOptions alone = options_for(*table.kernels, 1);
+    alone.kept = 0;
+    alone.expansion = {.first = 32, .block = 16};
+    const Outcome expected = run(model, requests, alone);
+    for (const std::size_t parallel : {1, 3, 40}) {
+      CAPTURE(parallel);
+      SchedulerOptions together = alone;
+      together.parallel = parallel;
+      together.kept = 2;
+      const Outcome outcome = run(model, requests, together);
+      CHECK(outcome.ids == expected.ids);
+      CHECK(outcome.shared >= 7 * 64);  // whole blocks of the 70 tokens that every other one begins with
+    }
+    for (const std::size_t chunk : {5, 16, 40}) {
+      CAPTURE(chunk);
+      SchedulerOptions chunked = alone;
+      chunked.parallel = 4;
+      chunked.chunk = 2 * chunk;
+      chunked.mixed_chunk = chunk;
+      CHECK(run(model, requests, chunked).ids == expected.ids);
+    }
+  }
+}
+
+TEST_CASE("only rows that both prompts attend to in the same form are shared") {
+  const Model model = tiny_model();
+  std::mt19937 random(5);
+  const std::vector<TokenId> ids = random_ids(random, 100, model.config().vocab_size);
+  const auto shared = [&](std::size_t first, std::size_t second) {
+    std::vector<Request> both(2);
+    both[0].prompt.assign(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(first));
+    both[1].prompt.assign(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(second));
+    for (Request& request : both) request.options.max_new_tokens = 1;
+    SchedulerOptions options = options_for(scalar(), 1);
+    options.expansion = {.first = 32, .block = 16};
+    return run(model, both, options).shared;
+  };
+  CHECK(shared(30, 31) == 30);
+  CHECK(shared(30, 47) == 30);
+  CHECK(shared(47, 49) == 32);  // [32, 48) is expanded in the second
+  CHECK(shared(48, 49) == 48);
+  CHECK(shared(48, 63) == 48);
+  CHECK(shared(60, 90) == 48);
+  CHECK(shared(90, 60) == 48);
+  CHECK(shared(90, 95) == 90);
+}
+
 TEST_CASE("a prompt that several begin with is computed once") {
   const Model model = tiny_model();
   std::vector<Request> requests = some_requests(1, model.config().vocab_size);
@@ -386,7 +439,7 @@ TEST_CASE("rows that were computed elsewhere are taken for a prompt's beginning"
   for (std::size_t layer = 0; layer < model.config().num_hidden_layers; ++layer)
     rows.copy_rows(*first.prompt_rows(whole), layer, 60);
   rows.set_length(60);
-  second.keep({request.prompt.begin(), request.prompt.begin() + 60}, std::move(rows));
+  second.keep({request.prompt.begin(), request.prompt.begin() + 60}, 80, std::move(rows));
   const GenerateTimes times = generate(second, again);
   CHECK(times.shared_tokens == 60);
   CHECK(times.prefilled_tokens == 20);

@@ -32,6 +32,24 @@ ask --format jsonl --greedy --prompt-cache kv "$document 40" | jq -c 'del(.timin
 ask --greedy --logprobs 3 "$document 40" >plain
 ask --greedy --logprobs 3 --prompt-cache kv "$document 40" | cmp - plain
 
+echo '# long prompts: rows that the other prompt computes in another form are computed anew'
+long=$(seq 1 380)
+first() { head -n "$1" <<<"$long"; }
+told --greedy --prompt-cache long "$(first 300)"
+for tokens in 301 383 384 390; do
+  prompt="$(first 299) $(seq $((699 - tokens)) 399)"
+  for isa in scalar auto; do
+    ask --isa $isa --greedy --logprobs 3 "$prompt" >plain
+    for made in 290 383 384; do
+      ask --isa $isa -n 0 --prompt-cache from-$made "$(first $made)"
+      ask --isa $isa --greedy --logprobs 3 --prompt-cache from-$made "$prompt" | cmp - plain || echo "$tokens from $made"
+      rm from-$made
+    done
+  done
+  told --greedy --prompt-cache long "$prompt"
+done
+rm long
+
 echo '# less than half of the prompt: made anew'
 told --prompt-cache kv "$other"
 told --prompt-cache kv "$(seq 300 310) $document"

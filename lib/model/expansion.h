@@ -1,0 +1,45 @@
+// In which form tokens of a prompt attend (MLA only; attention.cpp has both):
+//   absorbed   queries meet the latents that the KV cache holds, folded with W_UK and W_UV: 2 kv_lora_rank +
+//              qk_rope_head_dim multiplications a head and position, and nothing to prepare
+//   expanded   keys and values are made of the latents first, which every query of the pass then shares:
+//              qk_head_dim + v_head_dim multiplications, a third of them in DeepSeek-V3
+// To expand pays if some 170 queries or more share it. The two round differently, so the form is decided by
+// fixed positions and the length of the prompt, never by what a pass happens to hold: blocks of positions
+// that lie within the prompt as a whole are expanded, from a position on below which it buys little.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+
+#include "checkpoint/config.h"
+
+namespace baleen {
+
+struct Positions {
+  std::size_t begin = 0;
+  std::size_t end = 0;
+  bool has(std::size_t position) const { return begin <= position && position < end; }
+};
+
+struct Expansion {
+  std::size_t first = 256;  // position; a multiple of block
+  std::size_t block = 128;  // positions
+
+  // The expanded positions of a prompt that fills [begin, end).
+  Positions of(const Config& config, std::size_t begin, std::size_t end) const {
+    if (config.attention != AttentionKind::mla) return {};
+    const std::size_t from = std::max(first, (begin + block - 1) / block * block);
+    const std::size_t to = end / block * block;
+    return from < to ? Positions{from, to} : Positions{};
+  }
+
+  // How many rows of the KV cache are the same for prompts of `a` and `b` tokens from position 0 on, whose
+  // first `common` tokens are.
+  std::size_t common_rows(const Config& config, std::size_t common, std::size_t a, std::size_t b) const {
+    const std::size_t a_end = std::max(first, of(config, 0, a).end);
+    const std::size_t b_end = std::max(first, of(config, 0, b).end);
+    return a_end == b_end ? common : std::min({common, a_end, b_end});
+  }
+};
+
+}  // namespace baleen
