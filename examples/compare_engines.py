@@ -1,20 +1,23 @@
 #!/usr/bin/env python3
-"""Compare baleen's speed with other engines: one model, one machine, the same sizes and the same number of threads.
+r"""Compare baleen's speed with other engines: one model, one machine, the same sizes and the same number of threads.
 
     compare_engines.py -m ~/models/Moonlight-16B-A3B -p 512 -n 32 -d 0,2048
     compare_engines.py -m ~/models/Moonlight-16B-A3B --gguf moonlight-bf16.gguf --baleen build/release/cmd/baleen
     compare_engines.py -m ~/models/Moonlight-16B-A3B-int4 --gguf moonlight-q4_0.gguf --engines llama.cpp,baleen
     compare_engines.py -m ~/models/Moonlight-16B-A3B-int4 --engines baleen -- --lm-head int8
+    compare_engines.py -m ~/models/Moonlight-16B-A3B-int4 --gguf moonlight-q4_0.gguf --engines llama-bench,baleen \
+        --llama-bench ik_llama.cpp/build/bin/llama-bench --llama-bench-options='-rtr 1 -ub 2048'
 
-Engines are transformers (PyTorch, bf16), llama.cpp (through llama-cpp-python; it needs the model as a GGUF file) and
-`baleen bench`. One that is not installed is left out, and how to install it is said.
+Engines are transformers (PyTorch, bf16), llama.cpp (through llama-cpp-python), llama-bench (the program of that name,
+of llama.cpp or of its fork ik_llama.cpp, on the CPU) and `baleen bench`; the two in between need the model as a GGUF
+file. One that is not installed is left out, and how to install it is said.
 
 Prefill is a prompt of random tokens, evaluated from an empty context up to the logits of its last token. Decode is
 tokens generated one after the other behind --depth others, which are computed before the clock starts. Tokens are
-drawn from --seed, by each engine for itself: none of them looks at what it generates. Every engine has a process of
-its own, does everything once to warm up, and then as often as --repetitions says. --rounds lets all engines take
-turns that often, so that a machine whose speed changes by the minute slows each of them; every turn loads the model
-anew. The median of all repetitions is printed, and the slowest and the fastest.
+drawn from --seed, by each engine for itself (llama-bench has a fixed one): none of them looks at what it generates.
+Every engine has a process of its own, does everything once to warm up, and then as often as --repetitions says.
+--rounds lets all engines take turns that often, so that a machine whose speed changes by the minute slows each of
+them; every turn loads the model anew. The median of all repetitions is printed, and the slowest and the fastest.
 """
 import argparse
 import copy
@@ -24,6 +27,8 @@ import json
 import multiprocessing
 import os
 import random
+import re
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -49,6 +54,25 @@ class Missing(Exception):
 def need(package, module, what="it"):
     if importlib.util.find_spec(module) is None:
         raise Missing(f"{what} is not installed; pip install {package}")
+
+
+def need_gguf(options):
+    if not options.gguf:
+        raise Missing("no --gguf FILE was given; llama.cpp's convert_hf_to_gguf.py makes one of the model")
+
+
+def need_program(name, option, build="build it"):
+    program = shutil.which(name)
+    if not program:
+        raise Missing(f"there is no program '{name}'; {build}, and name it with {option} FILE")
+    return program
+
+
+def output(command):
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip() or f"ended with status {done.returncode}")
+    return done.stdout
 
 
 def random_ids(options, count, vocabulary):
@@ -102,8 +126,7 @@ def run_transformers(options):
 
 def run_llama_cpp(options):
     need("llama-cpp-python", "llama_cpp")
-    if not options.gguf:
-        raise Missing("no --gguf FILE was given; llama.cpp's convert_hf_to_gguf.py makes one of the model")
+    need_gguf(options)
     import llama_cpp
 
     context = max(options.prompt, max(options.depth) + options.new)
@@ -135,23 +158,58 @@ def run_llama_cpp(options):
                   Path(options.gguf).name, prefill, decode)
 
 
+def llama_bench_runs(program, options):
+    """Whose llama-bench it is, and the options of each of its runs."""
+    usage = output([program, "--help"])
+    prompt, new = str(options.prompt), str(options.new)
+    if "--n-depth" in usage:  # it would hold for the prompt too, hence a run for each
+        return "llama.cpp", [["-p", prompt, "-n", "0"],
+                             ["-p", "0", "-n", new, "-d", ",".join(map(str, options.depth))]]
+    if "-gp <pp,tg>" in usage:
+        behind = [word for depth in options.depth for word in ("-gp", f"{depth},{new}")]
+        return "ik_llama.cpp", [["-p", prompt, "-n", "0", *behind]]
+    raise RuntimeError(f"{program} has neither -d nor -gp, which generate behind other tokens; build a newer one")
+
+
+def llama_bench_kind(test):
+    if not test["n_gen"]:
+        return "prefill", test.get("n_depth", 0)
+    return "decode", test.get("n_depth", test["n_prompt"])  # -gp calls the tokens before a prompt
+
+
+def run_llama_bench(options):
+    program = need_program(options.llama_bench, "--llama-bench", "build it from llama.cpp or ik_llama.cpp")
+    need_gguf(options)
+    origin, runs = llama_bench_runs(program, options)
+    # ik_llama.cpp warms up with a single token, so one repetition more is asked for, and the first is dropped.
+    command = [program, *options.llama_bench_options, "-m", options.gguf, "-o", "json", "-t", str(options.threads),
+               "-ngl", "0", "-r", str(1 + options.repetitions)]
+    printed = "".join(output(command + run) for run in runs)
+    # Not one JSON value: there may be two runs, and ik_llama.cpp mixes notes into it, as on huge pages.
+    tests = [json.loads(test) for test in re.findall(r"^  \{$.*?^  \}", printed, re.MULTILINE | re.DOTALL)]
+    kinds = [llama_bench_kind(test) for test in tests]
+    wanted = [("prefill", 0), *(("decode", depth) for depth in options.depth)]
+    if sorted(kinds) != sorted(wanted):
+        raise RuntimeError("it ran " + (", ".join(f"{what} at {depth}" for what, depth in kinds) or "no test") +
+                           "; --llama-bench-options must not change what is run")
+    seconds = {kind: [ns / 1e9 for ns in test["samples_ns"][1:]] for kind, test in zip(kinds, tests)}
+    return Result(f"{origin} {tests[0]['build_commit']} ({tests[0]['build_number']})", Path(options.gguf).name,
+                  seconds["prefill", 0], [seconds["decode", depth] for depth in options.depth])
+
+
 def run_baleen(options):
-    baleen = shutil.which(options.baleen)
-    if not baleen:
-        raise Missing(f"there is no program '{options.baleen}'; build it, and name it with --baleen FILE")
+    baleen = need_program(options.baleen, "--baleen")
     command = [baleen, "bench", "--json", "-q", "-m", options.model, "-t", str(options.threads),
                "-p", str(options.prompt), "-n", str(options.new), "-d", ",".join(map(str, options.depth)), "-b", "1",
                "-r", str(options.repetitions), "--seed", str(options.seed), *options.options]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip() or f"ended with status {done.returncode}")
-    report = json.loads(done.stdout)
+    report = json.loads(output(command))
     seconds = {(test["test"], test["depth"]): test["seconds"] for test in report["tests"]}
     return Result(f"{report['baleen']} ({report['commit']}), {report['isa']}", report["weights"],
                   seconds["prefill", 0], [seconds["decode", depth] for depth in options.depth])
 
 
-ENGINES = {"transformers": run_transformers, "llama.cpp": run_llama_cpp, "baleen": run_baleen}
+ENGINES = {"transformers": run_transformers, "llama.cpp": run_llama_cpp, "llama-bench": run_llama_bench,
+           "baleen": run_baleen}
 
 
 def run_apart(engine, options):
@@ -199,7 +257,10 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("-m", "--model", metavar="DIR", required=True, help="model folder as published on Hugging Face")
-    add("--gguf", metavar="FILE", help="the same model for llama.cpp")
+    add("--gguf", metavar="FILE", help="the same model for llama.cpp and llama-bench")
+    add("--llama-bench", metavar="FILE", default="llama-bench", help="the program (default: the one in $PATH)")
+    add("--llama-bench-options", metavar="'OPTION ...'", type=shlex.split, default=[],
+        help="more options for llama-bench: one string, right behind an equals sign")
     add("--baleen", metavar="FILE", default="baleen", help="the program (default: the one in $PATH)")
     add("--engines", metavar="NAME,...", type=engine_names, default=list(ENGINES),
         help=f"which ones, in this order (default: {','.join(ENGINES)})")
