@@ -25,8 +25,8 @@ constexpr double latent_norm_eps = 1e-6;
 // widened for them, within a bound on the room that they need, in floats.
 constexpr std::size_t most_block_tokens = 256;
 constexpr std::size_t block_floats = std::size_t{8} << 20;
-// Positions whose keys and values one task makes of their latents, a multiple of every packing's slots.
-constexpr std::size_t expanded_positions = 256;
+// Positions whose keys and values one task makes of their latents: a multiple of every packing's slots.
+constexpr std::size_t latent_block = 256;
 
 // A layer's rows as they lie in the caches.
 RowsOf cached_rows(std::size_t layer) {
@@ -110,6 +110,7 @@ struct Mla {
   float scale;
 
   std::size_t latent_width() const { return latent_rank + rope; }
+  std::size_t expanded_width() const { return head_width + v_dim; }  // of a head's key and value
   // Rows of kv_b: of a head, W_UK above W_UV.
   std::size_t keys_of(std::size_t head) const { return head * (nope + v_dim); }
   std::size_t values_of(std::size_t head) const { return keys_of(head) + nope; }
@@ -168,67 +169,80 @@ void attend_absorbed(const Pass& pass, const Mla& mla, std::size_t first, std::s
   });
 }
 
-// The same over keys and values made of the latents; the tokens are neighbours in one sequence.
+// The latents [positions, latent_width] that a sequence has in the cache, from position 0 on.
+float* cached_latents(const Pass& pass, const Mla& mla, const KvCache& cache, std::size_t positions) {
+  const std::size_t width = mla.latent_width();
+  float* latents = pass.workspace.latents.get(positions * width);
+  pass.pool.parallel_for((positions + latent_block - 1) / latent_block, [&](std::size_t block, std::size_t) {
+    const std::size_t end = std::min(positions, (block + 1) * latent_block);
+    for (std::size_t p = block * latent_block; p < end; ++p)
+      pass.kernels.kv_load(cache.layout().format, cache.keys(mla.layer, 0) + p * cache.key_stride(), width,
+                           latents + p * width);
+  });
+  return latents;
+}
+
+// expanded [heads, positions, k_nope | k_rope | v]: keys and values of heads [first, first + heads), made of the
+// latents, which are `packed` for kv_b.
+void expand(const Pass& pass, const Mla& mla, const float* latents, const std::byte* packed, std::size_t positions,
+            std::size_t first, std::size_t heads, float* expanded) {
+  const kernels::Matmul& kernel = pass.kernels.matmul(kernels::Path::batch, mla.kv_b);
+  const std::size_t width = mla.expanded_width();
+  const std::size_t blocks = (positions + latent_block - 1) / latent_block;
+  pass.pool.parallel_for(heads * blocks, [&](std::size_t task, std::size_t thread) {
+    const std::size_t head = task / blocks;
+    const std::size_t begin = task % blocks * latent_block;
+    const std::size_t end = std::min(positions, begin + latent_block);
+    float* rows = expanded + (head * positions + begin) * width;
+    kernels::MatmulArgs args;
+    args.matrix = &mla.kv_b;
+    args.packed = packed + slot_offset(*kernel.packing, mla.latent_rank, begin);
+    args.tokens = end - begin;
+    args.out_stride = width;
+    args.scratch = pass.workspace.thread_scratch[thread].get(kernels::matmul_scratch(mla.kv_b.cols));
+    args.row_begin = mla.keys_of(first + head);
+    args.row_end = args.row_begin + mla.nope;
+    args.out = rows;
+    kernel.multiply(args);
+    args.row_begin = mla.values_of(first + head);
+    args.row_end = args.row_begin + mla.v_dim;
+    args.out = rows + mla.head_width;
+    kernel.multiply(args);
+    for (std::size_t p = begin; p < end; ++p)
+      std::copy_n(latents + p * mla.latent_width() + mla.latent_rank, mla.rope, rows + (p - begin) * width + mla.nope);
+  });
+}
+
+// The same over keys and values made of the latents; the tokens are neighbours in one sequence. As many heads
+// at a time as fit the room of a block, one at least.
 void attend_expanded(const Pass& pass, const Mla& mla, std::size_t first, std::size_t tokens, float* attended) {
   const KvCache& cache = *pass.tokens[first].cache;
   const std::size_t positions = pass.tokens[first + tokens - 1].position + 1;
-  const std::size_t latent_width = mla.latent_width();
-  const std::size_t row_width = mla.head_width + mla.v_dim;  // of an expanded key and its value
-  float* latents = pass.workspace.latents.get(positions * latent_width);
-  pass.pool.parallel_for((positions + expanded_positions - 1) / expanded_positions, [&](std::size_t block, std::size_t) {
-    const std::size_t end = std::min(positions, (block + 1) * expanded_positions);
-    for (std::size_t p = block * expanded_positions; p < end; ++p)
-      pass.kernels.kv_load(cache.layout().format, cache.keys(mla.layer, 0) + p * cache.key_stride(), latent_width,
-                           latents + p * latent_width);
-  });
-  const kernels::Matmul& kernel = pass.kernels.matmul(kernels::Path::batch, mla.kv_b);
+  const float* latents = cached_latents(pass, mla, cache, positions);
   Operands operands(pass);
-  const std::size_t packed =
-      operands.add({kernel.packing, latents, latent_width, nullptr, positions, mla.latent_rank});
+  const std::size_t packed = operands.add({pass.kernels.matmul(kernels::Path::batch, mla.kv_b).packing, latents,
+                                           mla.latent_width(), nullptr, positions, mla.latent_rank});
   operands.pack();
 
-  const std::size_t fitting = std::max<std::size_t>(1, block_floats / (positions * row_width));
-  float* expanded = pass.workspace.expanded.get(std::min(fitting, mla.heads) * positions * row_width);
-  for (std::size_t h = 0; h < mla.heads; h += fitting) {
-    const std::size_t heads = std::min(fitting, mla.heads - h);
-    // [k_nope | k_rope | v] of each head and position.
-    const std::size_t blocks = (positions + expanded_positions - 1) / expanded_positions;
-    pass.pool.parallel_for(heads * blocks, [&](std::size_t task, std::size_t thread) {
-      const std::size_t head = task / blocks;
-      const std::size_t begin = task % blocks * expanded_positions;
-      const std::size_t end = std::min(positions, begin + expanded_positions);
-      float* rows = expanded + (head * positions + begin) * row_width;
-      kernels::MatmulArgs args;
-      args.matrix = &mla.kv_b;
-      args.packed = operands[packed] + slot_offset(*kernel.packing, mla.latent_rank, begin);
-      args.tokens = end - begin;
-      args.out_stride = row_width;
-      args.scratch = pass.workspace.thread_scratch[thread].get(kernels::matmul_scratch(mla.kv_b.cols));
-      args.row_begin = mla.keys_of(h + head);
-      args.row_end = args.row_begin + mla.nope;
-      args.out = rows;
-      kernel.multiply(args);
-      args.row_begin = mla.values_of(h + head);
-      args.row_end = args.row_begin + mla.v_dim;
-      args.out = rows + mla.head_width;
-      kernel.multiply(args);
-      for (std::size_t p = begin; p < end; ++p)
-        std::copy_n(latents + p * latent_width + mla.latent_rank, mla.rope, rows + (p - begin) * row_width + mla.nope);
-    });
-
-    Queries queries{.key_heads = heads, .k_dim = mla.head_width, .v_dim = mla.v_dim, .scale = mla.scale,
-                    .first_token = first, .tokens = tokens};
-    queries.q = mla.q + (first * mla.heads + h) * mla.head_width;
-    queries.q_stride = mla.heads * mla.head_width;
-    queries.q_head = mla.head_width;
-    queries.out = attended + (first * mla.heads + h) * mla.v_dim;
-    queries.out_stride = mla.heads * mla.v_dim;
-    queries.out_head = mla.v_dim;
-    attend(pass, mla.window, queries, [&](const KvCache&, std::size_t head) {
-      const std::size_t stride = row_width * sizeof(float);
-      const auto* keys = reinterpret_cast<const std::byte*>(expanded + head * positions * row_width);
-      return KeyRows{kernels::KvFormat::f32, keys, stride, keys + mla.head_width * sizeof(float), stride};
-    });
+  const std::size_t head_floats = positions * mla.expanded_width();
+  const std::size_t most = std::clamp<std::size_t>(block_floats / head_floats, 1, mla.heads);
+  float* expanded = pass.workspace.expanded.get(most * head_floats);
+  const auto expanded_rows = [&](const KvCache&, std::size_t head) {
+    const auto* keys = reinterpret_cast<const std::byte*>(expanded + head * head_floats);
+    const std::size_t stride = mla.expanded_width() * sizeof(float);
+    return KeyRows{kernels::KvFormat::f32, keys, stride, keys + mla.head_width * sizeof(float), stride};
+  };
+  for (std::size_t head = 0; head < mla.heads; head += most) {
+    const std::size_t heads = std::min(most, mla.heads - head);
+    expand(pass, mla, latents, operands[packed], positions, head, heads, expanded);
+    attend(pass, mla.window,
+           {.key_heads = heads, .k_dim = mla.head_width, .v_dim = mla.v_dim, .scale = mla.scale,
+            .first_token = first, .tokens = tokens,
+            .q = mla.q + (first * mla.heads + head) * mla.head_width,
+            .q_stride = mla.heads * mla.head_width, .q_head = mla.head_width,
+            .out = attended + (first * mla.heads + head) * mla.v_dim,
+            .out_stride = mla.heads * mla.v_dim, .out_head = mla.v_dim},
+           expanded_rows);
   }
 }
 
