@@ -23,8 +23,11 @@ struct Request {
   GenerateOptions options;
 };
 
+using Top = std::vector<std::pair<TokenId, double>>;
+
 struct Outcome {
-  std::vector<std::vector<TokenId>> ids;  // by request
+  std::vector<std::vector<TokenId>> ids;    // by request
+  std::vector<std::vector<Top>> likeliest;  // likewise, the likeliest tokens in the place of each
   std::vector<std::string> errors;
   std::size_t computed = 0;  // prompt tokens
   std::size_t shared = 0;
@@ -48,6 +51,7 @@ std::vector<Request> some_requests(std::size_t count, std::size_t vocab) {
     const auto rest = random_ids(random, 1 + random() % 90, vocab);
     requests[i].prompt.insert(requests[i].prompt.end(), rest.begin(), rest.end());
     requests[i].options.max_new_tokens = 1 + random() % 12;
+    requests[i].options.logprobs = 3;
     requests[i].options.sampling.temperature = i % 3 == 0 ? 0 : 1.5;
     requests[i].options.sampling.seed = i;
   }
@@ -60,6 +64,7 @@ Outcome run(const Model& model, const std::vector<Request>& requests, const Sche
   Scheduler scheduler(model, pool, options);
   Outcome outcome;
   outcome.ids.resize(requests.size());
+  outcome.likeliest.resize(requests.size());
   outcome.errors.resize(requests.size());
   std::vector<std::unique_ptr<Generation>> generations;
   std::size_t next = 0;
@@ -71,9 +76,12 @@ Outcome run(const Model& model, const std::vector<Request>& requests, const Sche
   };
   while (next < requests.size() || !scheduler.idle()) {
     while (next < requests.size() && scheduler.wants_more()) {
+      const auto on_token = [&likeliest = outcome.likeliest[next]](const Step& step) {
+        if (step.logprobs) likeliest.push_back(step.logprobs->top);
+      };
       generations.push_back(std::make_unique<Generation>(requests[next].prompt, requests[next].options,
                                                          nullptr, model.config().vocab_size, 400,
-                                                         GenerateEvents{[](auto&) {}, {}}));
+                                                         GenerateEvents{on_token, {}}));
       scheduler.add(*generations.back());
       ++next;
     }
@@ -126,6 +134,14 @@ Model tiny_model(const std::string& name = "deepseek_v3-moonlight") {
   return Model::open(golden_dir() / "models" / name);
 }
 
+// The token that comes after the first `tokens` ids.
+Generation first_token_after(const Model& model, const std::vector<TokenId>& ids, std::size_t tokens) {
+  GenerateOptions options;
+  options.max_new_tokens = 1;
+  return Generation({ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(tokens)}, options, nullptr,
+                    model.config().vocab_size, 400, {[](auto&) {}, {}});
+}
+
 }  // namespace
 
 TEST_CASE("a generation gives the same alone and in company, computed and copied, on every table") {
@@ -146,6 +162,7 @@ TEST_CASE("a generation gives the same alone and in company, computed and copied
         SchedulerOptions together = options_for(*table.kernels, parallel);
         const Outcome outcome = run(model, requests, together, parallel == 3 ? 3 : 2);
         CHECK(outcome.ids == expected.ids);
+        CHECK(outcome.likeliest == expected.likeliest);
         CHECK(outcome.shared >= 4 * 69);
         CHECK(outcome.widest <= parallel);
         if (parallel > 3) CHECK(outcome.widest > 3);
@@ -153,7 +170,7 @@ TEST_CASE("a generation gives the same alone and in company, computed and copied
       SchedulerOptions chunked = options_for(*table.kernels, 4);
       chunked.chunk = 33;
       chunked.mixed_chunk = 7;
-      CHECK(run(model, requests, chunked).ids == expected.ids);
+      CHECK(run(model, requests, chunked).likeliest == expected.likeliest);
     }
   }
 }
@@ -170,7 +187,7 @@ TEST_CASE(
     SchedulerOptions together = alone;
     together.parallel = 40;
     const Outcome outcome = run(model, requests, together);
-    CHECK(run(model, requests, alone).ids == outcome.ids);
+    CHECK(run(model, requests, alone).likeliest == outcome.likeliest);
     CHECK(outcome.widest > 3);
     Request longer = requests[0];  // greedy
     REQUIRE(longer.options.sampling.temperature == 0);
@@ -190,7 +207,7 @@ TEST_CASE("expanded blocks of prompts: the same alone and in company, computed a
     CAPTURE(isa);
     SchedulerOptions alone = options_for(*table.kernels, 1);
     alone.kept = 0;
-    alone.expansion = {.first = 32, .block = 16};
+    alone.expansion = {.first = 32, .block = 32};
     const Outcome expected = run(model, requests, alone);
     for (const std::size_t parallel : {1, 3, 40}) {
       CAPTURE(parallel);
@@ -198,7 +215,7 @@ TEST_CASE("expanded blocks of prompts: the same alone and in company, computed a
       together.parallel = parallel;
       together.kept = 2;
       const Outcome outcome = run(model, requests, together);
-      CHECK(outcome.ids == expected.ids);
+      CHECK(outcome.likeliest == expected.likeliest);
       CHECK(outcome.shared >= 7 * 64);  // whole blocks of the 70 tokens that every other one begins with
     }
     for (const std::size_t chunk : {5, 16, 40}) {
@@ -207,7 +224,7 @@ TEST_CASE("expanded blocks of prompts: the same alone and in company, computed a
       chunked.parallel = 4;
       chunked.chunk = 2 * chunk;
       chunked.mixed_chunk = chunk;
-      CHECK(run(model, requests, chunked).ids == expected.ids);
+      CHECK(run(model, requests, chunked).likeliest == expected.likeliest);
     }
   }
 }
@@ -233,6 +250,59 @@ TEST_CASE("only rows that both prompts attend to in the same form are shared") {
   CHECK(shared(60, 90) == 48);
   CHECK(shared(90, 60) == 48);
   CHECK(shared(90, 95) == 90);
+}
+
+TEST_CASE("what is kept of a prompt that was cancelled has the form of the whole prompt") {
+  const Model model = tiny_model();
+  std::mt19937 random(5);
+  const std::vector<TokenId> ids = random_ids(random, 100, model.config().vocab_size);
+  std::atomic<bool> cancel{false};
+  SchedulerOptions options = options_for(scalar(), 1);
+  options.cancel = &cancel;
+  options.chunk = 10;
+  options.expansion = {.first = 32, .block = 16};
+  const auto beginning = [&](std::size_t tokens) { return first_token_after(model, ids, tokens); };
+  for (const auto& [prompt_tokens, shared] :
+       {std::pair<std::size_t, std::size_t>{45, 32}, {48, 42}, {99, 42}}) {
+    CAPTURE(prompt_tokens);
+    ThreadPool pool(2);
+    Scheduler scheduler(model, pool, options);
+    Generation whole = beginning(100);
+    scheduler.add(whole);
+    for (int pass = 0; pass < 5; ++pass) scheduler.step();
+    REQUIRE(scheduler.prefilled(whole) == 42);  // in the middle of a block
+    cancel = true;
+    CHECK(scheduler.step().size() == 1);
+    cancel = false;
+    Generation next = beginning(prompt_tokens);
+    CHECK(generate(scheduler, next).shared_tokens == shared);
+  }
+}
+
+TEST_CASE("a cache has a prompt's rows if it has them in the prompt's form") {
+  const Model model = tiny_model();
+  std::mt19937 random(5);
+  const std::vector<TokenId> ids = random_ids(random, 100, model.config().vocab_size);
+  SchedulerOptions options = options_for(scalar(), 1);
+  options.expansion = {.first = 32, .block = 16};
+  const auto beginning = [&](std::size_t tokens) { return first_token_after(model, ids, tokens); };
+  ThreadPool pool(2);
+  Scheduler scheduler(model, pool, options);
+  Generation whole = beginning(90);
+  generate(scheduler, whole);
+  REQUIRE(scheduler.prompt_rows(whole) != nullptr);
+  for (const std::size_t same : {1, 32, 48, 80, 85, 90}) {
+    CAPTURE(same);
+    CHECK(scheduler.prompt_rows(beginning(same)) == scheduler.prompt_rows(whole));
+  }
+  for (const std::size_t other : {33, 47, 79, 91}) {
+    CAPTURE(other);
+    CHECK(scheduler.prompt_rows(beginning(other)) == nullptr);
+  }
+  Generation shorter = beginning(40);
+  generate(scheduler, shorter);
+  CHECK(scheduler.prompt_rows(shorter) != nullptr);
+  CHECK(scheduler.prompt_rows(whole) != nullptr);
 }
 
 TEST_CASE("a prompt that several begin with is computed once") {
