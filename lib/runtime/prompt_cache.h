@@ -97,8 +97,8 @@ class PromptCache {
 };
 
 // Writes the rows of the first ids.size() positions of `cache`, which Path::batch computed for the prompt of
-// these tokens, and commits `file`. Throws Error for what the system refuses; whatever had the file's name before is still
-// there then.
+// these tokens, and commits `file`. Throws Error for what the system refuses; whatever had the file's name
+// before is still there then.
 void save_prompt_cache(NewFile& file, const KvOrigin& origin, std::span<const TokenId> ids,
                        const KvCache& cache);
 

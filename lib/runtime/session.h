@@ -36,8 +36,9 @@ class Session {
   // logits [vocab_size] of token ids[index]; valid during the call.
   using OnLogits = std::function<void(std::size_t index, std::span<const float> logits)>;
 
-  // Appends ids to the sequence; those for Path::batch are a prompt of their own. Logits of the wanted tokens come in ascending order. Throws Error if an id
-  // is outside the vocabulary or the context would overflow (nothing is fed then), Cancelled if asked to.
+  // Appends ids to the sequence; those for Path::batch are a prompt of their own. Logits of the wanted tokens
+  // come in ascending order. Throws Error if an id is outside the vocabulary or the context would overflow
+  // (nothing is fed then), Cancelled if asked to.
   void feed(std::span<const TokenId> ids, kernels::Path path, Want want, const OnLogits& on_logits,
             const Observer* observer = nullptr);
 
