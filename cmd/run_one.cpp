@@ -261,7 +261,7 @@ int run_one(const RunSetup& setup) {
 }
 
 // The scheduler keeps what the turn before left in its cache: a turn computes what is new, the answer before
-// included.
+// included, and rows that have another form now (model/expansion.h).
 int run_chat(const RunSetup& setup) {
   const RunOptions& options = setup.options;
   ThreadPool pool(options.threads.value_or(default_thread_count()));

@@ -21,15 +21,29 @@ struct Positions {
   bool has(std::size_t position) const { return begin <= position && position < end; }
 };
 
+// Where expanded blocks begin and end. Another rule needs another version of prompt caches, which hold rows
+// of both forms (runtime/prompt_cache.cpp).
 struct Expansion {
   std::size_t first = 256;  // position; a multiple of block
-  std::size_t block = 128;  // positions
+  std::size_t block = 128;  // positions of a block
+  // From position `far` on, a multiple of both, blocks are larger: a short question behind a long text that
+  // is in the cache already costs an expansion of all of it where it completes a block.
+  std::size_t far = 1024;
+  std::size_t far_block = 512;
+
+  // The last end of a block at or before a position.
+  std::size_t boundary(std::size_t position) const {
+    const std::size_t size = position < far ? block : far_block;
+    return position / size * size;
+  }
 
   // The expanded positions of a prompt that fills [begin, end).
   Positions of(const Config& config, std::size_t begin, std::size_t end) const {
     if (config.attention != AttentionKind::mla) return {};
-    const std::size_t from = std::max(first, (begin + block - 1) / block * block);
-    const std::size_t to = end / block * block;
+    std::size_t from = boundary(begin);
+    if (from < begin) from += begin < far ? block : far_block;
+    from = std::max(first, from);
+    const std::size_t to = boundary(end);
     return from < to ? Positions{from, to} : Positions{};
   }
 

@@ -186,7 +186,7 @@ std::size_t Scheduler::next_end(const Sequence& sequence, std::size_t room) cons
   const std::size_t prompt = sequence.prompt().size();
   const std::size_t end = std::min(prompt, sequence.length() + room);
   if (!options_.expansion.of(model_.config(), 0, prompt).has(end)) return end;
-  const std::size_t whole = end / options_.expansion.block * options_.expansion.block;
+  const std::size_t whole = options_.expansion.boundary(end);
   if (whole > sequence.length()) return whole;
   return tokens_.empty() ? end : sequence.length();
 }

@@ -27,13 +27,14 @@ std::vector<bool> forms(const Expansion& expansion, const Config& config, std::s
 
 TEST_CASE("whole blocks of a prompt are expanded, from the first one on") {
   const Config mla = config_of(AttentionKind::mla);
-  const Expansion expansion{.first = 8, .block = 4};
+  const Expansion expansion{.first = 8, .block = 4, .far = 16, .far_block = 8};
   for (std::size_t begin = 0; begin < 30; ++begin) {
     for (std::size_t end = begin; end < 40; ++end) {
       const Positions expanded = expansion.of(mla, begin, end);
       for (std::size_t p = 0; p < 44; ++p) {
-        const std::size_t block = p / 4 * 4;
-        CHECK(expanded.has(p) == (p >= 8 && begin <= block && block + 4 <= end));
+        const std::size_t size = p < 16 ? 4 : 8;
+        const std::size_t block = p / size * size;
+        CHECK(expanded.has(p) == (p >= 8 && begin <= block && block + size <= end));
       }
     }
   }
@@ -43,7 +44,7 @@ TEST_CASE("whole blocks of a prompt are expanded, from the first one on") {
 TEST_CASE("prompts share rows up to the first that they compute in different forms") {
   const Config mla = config_of(AttentionKind::mla);
   const Config grouped = config_of(AttentionKind::grouped_query);
-  const Expansion expansion{.first = 8, .block = 4};
+  const Expansion expansion{.first = 8, .block = 4, .far = 16, .far_block = 8};
   for (std::size_t a = 1; a < 30; ++a) {
     for (std::size_t b = 1; b < 30; ++b) {
       const auto of_a = forms(expansion, mla, a), of_b = forms(expansion, mla, b);

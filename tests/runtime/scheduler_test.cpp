@@ -207,7 +207,7 @@ TEST_CASE("expanded blocks of prompts: the same alone and in company, computed a
     CAPTURE(isa);
     SchedulerOptions alone = options_for(*table.kernels, 1);
     alone.kept = 0;
-    alone.expansion = {.first = 32, .block = 32};
+    alone.expansion = {.first = 32, .block = 32, .far = 64, .far_block = 64};
     const Outcome expected = run(model, requests, alone);
     for (const std::size_t parallel : {1, 3, 40}) {
       CAPTURE(parallel);
