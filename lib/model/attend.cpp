@@ -14,8 +14,6 @@ constexpr std::size_t tile = 16;
 constexpr std::size_t most_queries = 512;
 // Queries that one task merges the segments of.
 constexpr std::size_t merge_block = 8;
-// Floats for the results of segments that wait to be merged.
-constexpr std::size_t partial_floats = std::size_t{8} << 20;
 
 // exp(x) for x <= 0, and 0 where it would be subnormal, as in the kernels: products with such numbers are
 // slow.
@@ -68,7 +66,7 @@ class Attend {
       return;
     }
     const std::size_t together =
-        std::clamp<std::size_t>(partial_floats / (queries_.count() * queries_.v_dim), 1, segments);
+        std::clamp<std::size_t>(attention_buffer_floats / (queries_.count() * queries_.v_dim), 1, segments);
     for (std::size_t begin = 0; begin < segments; begin += together)
       attend_segments(begin, std::min(segments, begin + together));
     pass_.pool.parallel_for(blocks(merge_block), [&](std::size_t block, std::size_t) {

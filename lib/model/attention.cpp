@@ -22,9 +22,8 @@ using kernels::Matrix;
 // The norms inside MLA keep this epsilon whatever rms_norm_eps says (transformers and the authors' code).
 constexpr double latent_norm_eps = 1e-6;
 // Tokens whose queries are made, attended and folded back together: enough to make use of a matrix that is
-// widened for them, within a bound on the room that they need, in floats.
+// widened for them, within attention_buffer_floats.
 constexpr std::size_t most_block_tokens = 256;
-constexpr std::size_t block_floats = std::size_t{8} << 20;
 // Positions whose keys and values one task makes of their latents: a multiple of every packing's slots.
 constexpr std::size_t latent_block = 256;
 
@@ -52,7 +51,7 @@ std::array<Part, 2> parts_within(const Pass& pass, std::size_t first, std::size_
 template <typename Body>
 void for_token_blocks(std::size_t begin, std::size_t end, std::size_t floats, const Body& body) {
   constexpr std::size_t multiple = 16;  // a tile's
-  const std::size_t fitting = std::max<std::size_t>(1, block_floats / floats / multiple) * multiple;
+  const std::size_t fitting = std::max<std::size_t>(1, attention_buffer_floats / floats / multiple) * multiple;
   const std::size_t block = std::min(fitting, most_block_tokens);
   for (std::size_t first = begin; first < end; first += block) body(first, std::min(block, end - first));
 }
@@ -225,7 +224,7 @@ void attend_expanded(const Pass& pass, const Mla& mla, std::size_t first, std::s
   operands.pack();
 
   const std::size_t head_floats = positions * mla.expanded_width();
-  const std::size_t most = std::clamp<std::size_t>(block_floats / head_floats, 1, mla.heads);
+  const std::size_t most = std::clamp<std::size_t>(attention_buffer_floats / head_floats, 1, mla.heads);
   float* expanded = pass.workspace.expanded.get(most * head_floats);
   const auto expanded_rows = [&](const KvCache&, std::size_t head) {
     const auto* keys = reinterpret_cast<const std::byte*>(expanded + head * head_floats);

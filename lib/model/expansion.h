@@ -10,8 +10,10 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <span>
 
 #include "checkpoint/config.h"
+#include "tokenizer/token_id.h"
 
 namespace baleen {
 
@@ -19,6 +21,12 @@ struct Positions {
   std::size_t begin = 0;
   std::size_t end = 0;
   bool has(std::size_t position) const { return begin <= position && position < end; }
+};
+
+// The first tokens of a prompt, and how long all of it is.
+struct Beginning {
+  std::span<const TokenId> ids;
+  std::size_t prompt_tokens = 0;
 };
 
 // Where expanded blocks begin and end. Another rule needs another version of prompt caches, which hold rows
@@ -53,6 +61,11 @@ struct Expansion {
     const std::size_t a_end = std::max(first, of(config, 0, a).end);
     const std::size_t b_end = std::max(first, of(config, 0, b).end);
     return a_end == b_end ? common : std::min({common, a_end, b_end});
+  }
+  std::size_t common_rows(const Config& config, const Beginning& a, const Beginning& b) const {
+    const auto differs = std::mismatch(a.ids.begin(), a.ids.end(), b.ids.begin(), b.ids.end());
+    const auto common = static_cast<std::size_t>(differs.first - a.ids.begin());
+    return common_rows(config, common, a.prompt_tokens, b.prompt_tokens);
   }
 };
 

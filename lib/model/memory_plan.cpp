@@ -8,6 +8,7 @@
 
 #include "error.h"
 #include "model/expansion.h"
+#include "model/pass.h"
 #include "report/units.h"
 #include "runtime/read_plan.h"
 
@@ -70,7 +71,7 @@ std::string resident_parts(const Model& model, bool embedding) {
 // where they fit the room of a block (attention.cpp).
 std::uint64_t expansion_memory(const Config& c, std::size_t prompt) {
   if (Expansion().of(c, 0, prompt).end == 0) return 0;
-  constexpr std::uint64_t room = std::uint64_t{8 << 20} * sizeof(float);
+  constexpr std::uint64_t room = attention_buffer_floats * sizeof(float);
   const std::uint64_t head = saturating_product(prompt, (c.qk_head_dim() + c.v_head_dim) * sizeof(float));
   const std::uint64_t latents =
       saturating_product(prompt, (2 * c.kv_lora_rank + c.qk_rope_head_dim) * sizeof(float));
@@ -137,7 +138,7 @@ std::uint64_t spare_memory(const MemoryState& state, std::uint64_t kv_bytes, std
 // have logits (forward.cpp).
 std::uint64_t pass_memory(const Config& c, std::size_t tokens, std::size_t wanted,
                           std::size_t longest_prompt) {
-  constexpr std::uint64_t attention_blocks = std::uint64_t{4} * (8 << 20) * sizeof(float);
+  constexpr std::uint64_t attention_blocks = 4 * attention_buffer_floats * sizeof(float);
   constexpr std::uint64_t most_logits = std::uint64_t{16} << 20;
   const std::size_t heads = c.num_attention_heads;
   const bool mla = c.attention == AttentionKind::mla;

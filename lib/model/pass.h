@@ -22,6 +22,9 @@ class ExpertCache;
 // where the system has them.
 void* allocate_scratch(std::size_t bytes);
 
+// Floats that a buffer of attention may have where it works through tokens, segments or heads in pieces.
+inline constexpr std::size_t attention_buffer_floats = std::size_t{8} << 20;
+
 // Memory that grows to what is asked for and is then reused: a pass allocates only when it is larger than
 // all before. Content is undefined after get().
 template <typename T>

@@ -220,9 +220,7 @@ PromptCache PromptCache::load(const std::filesystem::path& file, const KvOrigin&
 }
 
 std::size_t PromptCache::common_rows(const Config& config, std::span<const TokenId> prompt) const {
-  const auto differs = std::mismatch(ids_.begin(), ids_.end(), prompt.begin(), prompt.end());
-  const auto common = static_cast<std::size_t>(differs.first - ids_.begin());
-  return Expansion().common_rows(config, common, ids_.size(), prompt.size());
+  return Expansion().common_rows(config, {ids_, ids_.size()}, {prompt, prompt.size()});
 }
 
 void PromptCache::copy_into(KvCache& cache, std::size_t positions) const {

@@ -13,10 +13,6 @@ constexpr std::size_t cache_step = 256;
 // Tokens that a prompt must have in common with one that is being computed to wait for it.
 constexpr std::size_t worth_waiting = 32;
 
-std::size_t common_prefix(std::span<const TokenId> a, std::span<const TokenId> b) {
-  return static_cast<std::size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
-}
-
 }  // namespace
 
 GenerateTimes& GenerateTimes::operator+=(const GenerateTimes& other) {
@@ -51,7 +47,7 @@ KvCache Scheduler::new_cache(const Generation& generation) const {
 
 // How much of its prompt a generation can do without computing: never the last token, whose logits choose
 // the first new one.
-Scheduler::Beginning Scheduler::wanted(const Generation& generation) {
+Beginning Scheduler::wanted(const Generation& generation) {
   const std::vector<TokenId>& prompt = generation.prompt();
   const bool all = generation.prompt_want() == Session::Want::all;
   return {std::span(prompt).first(all ? 0 : prompt.size() - 1), prompt.size()};
@@ -59,8 +55,7 @@ Scheduler::Beginning Scheduler::wanted(const Generation& generation) {
 
 // Rows that are the same for both, bit for bit.
 std::size_t Scheduler::common_rows(const Beginning& a, const Beginning& b) const {
-  return options_.expansion.common_rows(model_.config(), common_prefix(a.ids, b.ids), a.prompt_tokens,
-                                        b.prompt_tokens);
+  return options_.expansion.common_rows(model_.config(), a, b);
 }
 
 const KvCache* Scheduler::prompt_rows(const Generation& generation) const {
@@ -182,10 +177,9 @@ void Scheduler::start(Sequence& sequence) {
 
 // Where a prompt's tokens in this pass end, if there is room for so many: expanded blocks stay whole, if that
 // leaves anything to do, since keys and values are made anew in every pass.
-std::size_t Scheduler::next_end(const Sequence& sequence, std::size_t room) const {
-  const std::size_t prompt = sequence.prompt().size();
-  const std::size_t end = std::min(prompt, sequence.length() + room);
-  if (!options_.expansion.of(model_.config(), 0, prompt).has(end)) return end;
+std::size_t Scheduler::next_end(const Sequence& sequence, const Positions& expanded, std::size_t room) const {
+  const std::size_t end = std::min(sequence.prompt().size(), sequence.length() + room);
+  if (!expanded.has(end)) return end;
   const std::size_t whole = options_.expansion.boundary(end);
   if (whole > sequence.length()) return whole;
   return tokens_.empty() ? end : sequence.length();
@@ -201,7 +195,7 @@ void Scheduler::add_prompt_tokens() {
     const std::vector<TokenId>& prompt = sequence.prompt();
     const Session::Want want = sequence.generation->prompt_want();
     const Positions expanded = options_.expansion.of(model_.config(), 0, prompt.size());
-    const std::size_t end = next_end(sequence, most - tokens_.size());
+    const std::size_t end = next_end(sequence, expanded, most - tokens_.size());
     for (std::size_t i = sequence.length(); i < end; ++i) {
       const bool last = i + 1 == prompt.size();
       tokens_.push_back({.id = prompt[i],

@@ -15,7 +15,6 @@
 #include <functional>
 #include <limits>
 #include <optional>
-#include <span>
 #include <vector>
 
 #include "clock.h"
@@ -111,14 +110,9 @@ class Scheduler {
     std::size_t prompt_tokens;  // of the whole prompt
     KvCache cache;
   };
-  // The first tokens of a prompt, and how long it is.
-  struct Beginning {
-    std::span<const TokenId> ids;
-    std::size_t prompt_tokens;
-  };
   static Beginning wanted(const Generation&);
   std::size_t common_rows(const Beginning&, const Beginning&) const;
-  std::size_t next_end(const Sequence&, std::size_t room) const;
+  std::size_t next_end(const Sequence&, const Positions& expanded, std::size_t room) const;
   std::size_t cache_tokens(const Generation&) const;
   std::uint64_t cache_bytes() const;
   void admit();
