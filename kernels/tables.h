@@ -32,16 +32,14 @@ void encode_odd_mxfp4(const EncodeArgs&, std::size_t begin, float top);
 inline constexpr std::size_t scratch_rows = 16;
 // Floats that a row in scratch is padded to: the widest vector there is, and a cache line.
 inline constexpr std::size_t scratch_align = 16;
-// Tokens that share a widened row in registers, for the largest instruction set.
-inline constexpr std::size_t scratch_tokens = 6;
-
-// The same for rows of float32 that tokens share by way of scratch: they stay in the second-level cache, and
-// tokens leave it and come back once for all of them. A prompt of 512 tokens was 3 % slower with 16 rows, and
-// 2 % with 64.
+// Widened rows that tokens share by way of scratch, at most: they stay in the second-level cache. A prompt of
+// 512 tokens was 3 % slower with 16, and 2 % with 64.
 inline constexpr std::size_t widened_rows = 32;
-
-// The lane sums of widened_rows rows and scratch_tokens tokens.
-inline constexpr std::size_t scratch_sums = widened_rows * scratch_tokens * scratch_align;
+// Tokens that share fewer rows at a time, see multiply_widened of simd/matmul.h.
+inline constexpr std::size_t shared_tokens = 64;
+// Lane sums that wait in scratch for the next columns: of four rows and shared_tokens tokens, or of
+// widened_rows rows and six.
+inline constexpr std::size_t scratch_sums = 4 * shared_tokens;
 
 // attention_floats where queries are gone through for every block of positions. (512 queries of MLA, four
 // times as many floats, made prompts of 2048 tokens 6 % slower.)
@@ -54,10 +52,11 @@ constexpr std::size_t padded(std::size_t width) {
   return (width + scratch_align - 1) / scratch_align * scratch_align;
 }
 
-// Floats for widened_rows rows, of whole vectors of codes, and their sums.
+// Floats for widened_rows rows, of whole vectors of codes and a cache line apart, and for the sums.
 constexpr std::size_t widened_scratch(std::size_t cols) {
   constexpr std::size_t chunk = 64;  // columns of a vector of codes, at most
-  return scratch_align + widened_rows * ((cols + chunk - 1) / chunk * chunk) + scratch_sums;
+  const std::size_t row = (cols + chunk - 1) / chunk * chunk + scratch_align;
+  return scratch_align + widened_rows * row + scratch_sums * scratch_align;
 }
 
 // Floats for amx's panels and sums and a row of float32.

@@ -18,14 +18,9 @@ struct FloatBatch {
 
   static void multiply(const MatmulArgs& a) {
     if (a.tokens <= few) return stream<Stream>(a);
-    const std::size_t cols = round_up(a.matrix->cols, Stream::chunk);
-    float* const widened = aligned(a.scratch);
-    const WidenedRows<V> rows = {widened, cols, cols, widened + widened_rows * cols};
-    for (std::size_t row = a.row_begin; row < a.row_end; row += widened_rows) {
-      const std::size_t count = smaller(widened_rows, a.row_end - row);
-      for (std::size_t r = 0; r < count; ++r) widen(*a.matrix, row + r, widened + r * cols);
-      multiply_rows<V>(a, row, count, rows, Stream::slot_bytes(a.matrix->cols));
-    }
+    const std::size_t cols = a.matrix->cols;
+    multiply_widened<V>(a, round_up(cols, Stream::chunk), Stream::slot_bytes(cols),
+                        [&](std::size_t row, float* out) { widen(*a.matrix, row, out); });
   }
 
  private:
@@ -39,13 +34,14 @@ struct FloatBatch {
       Stream::template load_scales<1>(m, row, g, scales);
       const typename V::F scale = V::set1(Stream::scaled ? scales[g % V::lanes] : 1);
       const std::size_t end = m.cols - c > block ? c + block : m.cols;
-      for (; c < end; c += Stream::chunk) {
-        const std::size_t bytes = value_bytes(format, m.cols - c);
+      const auto put = [&](typename V::I codes) __attribute__((always_inline)) {
         typename V::F w[Stream::vectors];
-        Stream::widen(bytes < sizeof seen ? V::codes(row[0].at(c), bytes) : V::codes(row[0].at(c)), scale,
-                      seen, w);
+        Stream::widen(codes, scale, seen, w);
         unrolled<Stream::vectors>([&](auto i) { V::store(out + c + i * V::lanes, w[i]); });
-      }
+        c += Stream::chunk;
+      };
+      while (c + Stream::chunk <= end) put(V::codes(row[0].at(c)));
+      if (c < end) put(V::codes(row[0].at(c), value_bytes(format, end - c)));
     }
     if (Stream::is_nan(seen)) out[0] = __builtin_nanf("");  // and so is every sum
   }

@@ -148,8 +148,11 @@ struct FloatStream {
     explicit Layout(const Matrix&) {}
   };
 
+  // Tokens' rows a multiple of 2 KiB apart would crowd into few sets of the first-level cache, beside the
+  // weights that meet them there. (13 lines more were worth 3 % of a prompt's products at 2048 columns.)
   static std::size_t slot_bytes(std::size_t cols) {
-    return round_up(round_up(cols, chunk) * sizeof(float), pack_align);
+    const std::size_t bytes = round_up(round_up(cols, chunk) * sizeof(float), pack_align);
+    return bytes % 2048 == 0 ? bytes + 13 * pack_align : bytes;
   }
 
   static void pack(const PackArgs& a) {

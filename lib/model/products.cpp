@@ -21,7 +21,7 @@ constexpr std::size_t row_multiple = kernels::pack_cols;
 // Rows of a task on the batch path: tiles in both directions, and results that fit a cache.
 constexpr std::size_t batch_rows = 256;
 // Packed activations that should stay in a core's second-level cache.
-constexpr std::size_t block_bytes = std::size_t{1} << 20;
+constexpr std::size_t block_bytes = std::size_t{1152} << 10;
 // Tokens that one task packs.
 constexpr std::size_t pack_tokens = 64;
 
