@@ -101,7 +101,7 @@ struct WidenedRows {
     } else {
       unrolled<R * T>([&](auto i) { sum[i] = V::load(waiting + i * V::lanes); });
     }
-    NextBytes ahead = next;
+    NextBytes ahead = next;  // in registers
     add_products<V, R, T>(rows + first * stride, stride, x, begin, end, sum, ahead);
     next = ahead;
     if (end < cols) {

@@ -20,7 +20,8 @@ constexpr std::size_t tasks_per_thread = 8;
 constexpr std::size_t row_multiple = kernels::pack_cols;
 // Rows of a task on the batch path: tiles in both directions, and results that fit a cache.
 constexpr std::size_t batch_rows = 256;
-// Packed activations that should stay in a core's second-level cache.
+// Packed activations that should stay in a core's second-level cache: 128 tokens of 2048 columns in float32, with
+// what their rows lie apart beyond that.
 constexpr std::size_t block_bytes = std::size_t{1152} << 10;
 // Tokens that one task packs.
 constexpr std::size_t pack_tokens = 64;
