@@ -189,11 +189,15 @@ class Experts {
       const Work& work = works_[w];
       const Matrix& gate = *work.gate.matrix;
       const std::size_t block = tokens_per_block(*work.gate.kernel->packing, gate.cols);
-      const std::size_t step = rows_per_task(pass_, gate, work.part.path);
+      const std::size_t step = rows_per_task(pass_, gate, work.part.path, work.part.count);
       for (std::size_t t = 0; t < work.part.count; t += block)
         for (std::size_t row = 0; row < gate.rows; row += step)
           tasks.push_back({w, t, std::min(work.part.count, t + block), row, std::min(gate.rows, row + step)});
     }
+    // Experts with the most tokens first: what is left for the end is short, and threads end together.
+    std::stable_sort(tasks.begin(), tasks.end(), [&](const Task& a, const Task& b) {
+      return works_[a.work].part.count > works_[b.work].part.count;
+    });
     pass_.pool.parallel_for(tasks.size(), [&](std::size_t i, std::size_t thread) {
       const Task& task = tasks[i];
       gate_and_up(works_[task.work], task.token_begin, task.token_end, task.row_begin, task.row_end, thread);

@@ -11,7 +11,8 @@ using kernels::Packing;
 using kernels::Path;
 
 // Weight bytes that make a task in a stream: at its start nothing is prefetched yet, so it should be long, but
-// several for each thread, so that they end together.
+// several for each thread, so that they end together. The least is for one token; where more share the bytes,
+// fewer take a thread as long.
 constexpr std::size_t least_task_bytes = 64 * 1024;
 constexpr std::size_t most_task_bytes = 512 * 1024;
 constexpr std::size_t tasks_per_thread = 8;
@@ -83,10 +84,10 @@ std::size_t tokens_per_block(const Packing& packing, std::size_t cols) {
   return round_up(std::max<std::size_t>(slots * packing.slot_tokens, pack_tokens), packing.slot_tokens);
 }
 
-std::size_t rows_per_task(const Pass& pass, const Matrix& matrix, Path path) {
+std::size_t rows_per_task(const Pass& pass, const Matrix& matrix, Path path, std::size_t tokens) {
   if (path == Path::batch) return batch_rows;
   const std::size_t share = matrix.rows * matrix.row_bytes / (tasks_per_thread * pass.pool.size());
-  const std::size_t bytes = std::clamp(share, least_task_bytes, most_task_bytes);
+  const std::size_t bytes = std::clamp(share, least_task_bytes / tokens, most_task_bytes);
   return round_up(std::max<std::size_t>(1, bytes / std::max<std::size_t>(1, matrix.row_bytes)), row_multiple);
 }
 
@@ -115,7 +116,7 @@ void multiply(const Pass& pass, std::span<const Product> products) {
       const std::size_t operand = operands.add({kernel.packing, product.x + part.begin * matrix.cols, matrix.cols,
                                                 nullptr, part.count, matrix.cols});
       const std::size_t block = tokens_per_block(*kernel.packing, matrix.cols);
-      const std::size_t step = rows_per_task(pass, matrix, part.path);
+      const std::size_t step = rows_per_task(pass, matrix, part.path, part.count);
       for (std::size_t t = 0; t < part.count; t += block)
         for (std::size_t row = 0; row < matrix.rows; row += step)
           tasks.push_back({pieces.size(), t, std::min(part.count, t + block), row, std::min(matrix.rows, row + step)});

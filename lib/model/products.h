@@ -61,8 +61,8 @@ class Operands {
 // packing's slots.
 std::size_t tokens_per_block(const kernels::Packing&, std::size_t cols);
 
-// Rows of a matrix that make a task for one thread: enough to stream, few enough to share.
-std::size_t rows_per_task(const Pass&, const kernels::Matrix&, kernels::Path);
+// Rows of a matrix that make a task for one thread, with some tokens: enough to stream, few enough to share.
+std::size_t rows_per_task(const Pass&, const kernels::Matrix&, kernels::Path, std::size_t tokens);
 
 // One matrix product over all tokens of the pass: out [T, matrix.rows] = x [T, matrix.cols] W^T + bias.
 struct Product {
