@@ -11,6 +11,7 @@
 // of them, because a tile product takes 16 cycles of its own unit and leaves the others idle.
 #include "kernels/amx.h"
 
+#include "kernels/amx_layout.h"
 #include "kernels/amx_tiles.h"
 #include "kernels/simd/avx512.h"
 #include "kernels/simd/elementwise.h"

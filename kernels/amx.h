@@ -5,6 +5,9 @@
 
 namespace baleen::kernels {
 
+// CPU and operating system have tiles of bf16, and this process may use them from now on.
+bool has_tiles();
+
 // Rows of bf16 as a tile product's right operand: slots of 16 tokens, for each 32 columns a tile of pairs of
 // columns.
 extern const Packing tile_packing;

@@ -7,6 +7,7 @@
 // sums are float32. A position that a query does not see has weight 0, and blocks and windows of positions
 // lie at fixed multiples, so what a query gets depends on its own positions alone.
 #include "kernels/amx.h"
+#include "kernels/amx_layout.h"
 #include "kernels/amx_tiles.h"
 #include "kernels/simd/attention.h"
 #include "kernels/simd/avx512.h"

@@ -7,11 +7,8 @@
 #include "kernels/tables.h"
 
 #if defined(__x86_64__)
-#include <cpuid.h>
-#if defined(__linux__)
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
+#include "kernels/amx.h"
+#include "kernels/x86_cpu.h"
 #elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #endif
@@ -28,31 +25,6 @@ struct Table {
 };
 
 #if defined(__x86_64__)
-
-struct CpuidRegisters {
-  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-};
-
-CpuidRegisters cpuid(unsigned leaf, unsigned subleaf = 0) {
-  CpuidRegisters r;
-  if (!__get_cpuid_count(leaf, subleaf, &r.eax, &r.ebx, &r.ecx, &r.edx)) return {};
-  return r;
-}
-
-// The register state that the operating system saves, XCR0: bits 1 and 2 are the SSE and AVX registers, 5 to
-// 7 those of AVX-512. A CPU may have instructions whose registers a context switch would lose.
-std::uint64_t saved_state() {
-  constexpr unsigned osxsave = 1u << 27;
-  if (!(cpuid(1).ecx & osxsave)) return 0;
-  unsigned low = 0;
-  unsigned high = 0;
-  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-  return static_cast<std::uint64_t>(high) << 32 | low;
-}
-
-constexpr bool has_all(std::uint64_t value, std::uint64_t bits) {
-  return (value & bits) == bits;
-}
 
 bool has_avx2() {
   constexpr unsigned fma = 1u << 12;
@@ -82,26 +54,9 @@ bool has_avx512_dot() {
   return has_avx512() && has_all(cpuid(7).ecx, vbmi | vnni);
 }
 
-// Linux gives a process the tiles' 8 KB of state for each thread only if it asks for it: arch_prctl's
-// ARCH_REQ_XCOMP_PERM for feature 18, the tiles' data (Documentation/arch/x86/xstate.rst).
-bool may_use_tiles() {
-#if defined(__linux__)
-  constexpr long request_permission = 0x1023;
-  constexpr long tile_data = 18;
-  return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
-#else
-  return false;
-#endif
-}
-
 bool has_amx() {
-  constexpr std::uint64_t tile_state = 3u << 17;  // configuration and data
-  constexpr unsigned amx_bf16 = 1u << 22;
-  constexpr unsigned amx_tile = 1u << 24;
   constexpr unsigned avx512_bf16 = 1u << 5;
-  return has_avx512_dot() && has_all(saved_state(), tile_state) &&
-         has_all(cpuid(7).edx, amx_bf16 | amx_tile) && has_all(cpuid(7, 1).eax, avx512_bf16) &&
-         may_use_tiles();
+  return has_avx512_dot() && has_all(cpuid(7, 1).eax, avx512_bf16) && has_tiles();
 }
 
 #elif defined(__aarch64__)

@@ -17,6 +17,7 @@
 #include <memory>
 #include <random>
 
+#include "kernels/amx_layout.h"
 #include "kernels/amx_tiles.h"
 #include "kernels/dispatch.h"
 
