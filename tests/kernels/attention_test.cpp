@@ -337,6 +337,35 @@ TEST_CASE("attention: a query's result does not depend on the call's other queri
   }
 }
 
+TEST_CASE("attention: of many queries each gets what it gets alone") {
+  const std::size_t k_dim = 70;
+  const std::size_t v_dim = 50;
+  // Twice what kernels on tiles take at once, and more than half of that besides.
+  const std::size_t queries = 83;
+  for (const KvFormat format : kv_formats) {
+    const Cache keys(format, 150, k_dim, 1);
+    const Cache values(format, 150, v_dim, 1000);
+    const Call ranges = mixed_call(k_dim, 9);
+    Call call = ranges;
+    call.q = random_floats(queries * k_dim, 10);
+    call.first.resize(queries);
+    call.last.resize(queries);
+    for (std::size_t q = 0; q < queries; ++q) {
+      call.first[q] = ranges.first[q % ranges.first.size()];
+      call.last[q] = ranges.last[q % ranges.last.size()];
+    }
+    for_each_path([&](const Kernels& kernels, Path path) {
+      const Result together = attend(kernels, call, keys, k_dim, values, v_dim, path);
+      std::size_t different = 0;
+      for (std::size_t q = 0; q < queries; ++q) {
+        const Result one = attend(kernels, alone(call, q, k_dim), keys, k_dim, values, v_dim, path);
+        different += !same_query(together, q, one, 0, v_dim);
+      }
+      CHECK(different == 0);
+    });
+  }
+}
+
 TEST_CASE("attention: values that are the keys' rows give what copies of them give") {
   const std::size_t k_dim = 72;
   for (const KvFormat format : kv_formats) {
