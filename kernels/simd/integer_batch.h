@@ -9,6 +9,25 @@
 namespace baleen::kernels {
 namespace {
 
+// Stored bytes that are wanted soon, brought to the second-level cache a little at a time: all at once they
+// would fill what a core can wait for, and the products would wait with them. (A line at a time, as NextBytes
+// of simd/matmul.h does, made prompts of int4 5 % slower.)
+class SpreadPrefetch {
+ public:
+  // All of it within `calls` calls.
+  SpreadPrefetch(const std::byte* begin, std::size_t bytes, std::size_t calls)
+      : at_(begin), end_(begin + bytes), step_((bytes / larger(1, calls) + 64) / 64 * 64) {}
+  [[gnu::always_inline]] void operator()() {
+    const std::byte* const until = end_ - at_ > static_cast<std::ptrdiff_t>(step_) ? at_ + step_ : end_;
+    for (; at_ < until; at_ += 64) __builtin_prefetch(at_, 0, 2);
+  }
+
+ private:
+  const std::byte* at_;
+  const std::byte* end_;
+  std::size_t step_;
+};
+
 template <class V, Format format>
 struct IntegerBatch {
   using Stream = IntegerStream<V, format>;

@@ -274,25 +274,6 @@ void widen_rows(const Matrix& m, std::size_t begin, std::size_t end, float* scra
   }
 }
 
-// Stored bytes that are wanted soon, brought to the second-level cache a little at a time: all at once they
-// would fill what a core can wait for, and the products would wait with them. For integer
-// products: prompts of int4 were 5 % slower with NextBytes of simd/matmul.h.
-class SpreadPrefetch {
- public:
-  // All of it within `calls` calls.
-  SpreadPrefetch(const std::byte* begin, std::size_t bytes, std::size_t calls)
-      : at_(begin), end_(begin + bytes), step_((bytes / larger(1, calls) + 64) / 64 * 64) {}
-  [[gnu::always_inline]] void operator()() {
-    const std::byte* const until = end_ - at_ > static_cast<std::ptrdiff_t>(step_) ? at_ + step_ : end_;
-    for (; at_ < until; at_ += 64) __builtin_prefetch(at_, 0, 2);
-  }
-
- private:
-  const std::byte* at_;
-  const std::byte* end_;
-  std::size_t step_;
-};
-
 // Whether every group of pack_cols columns has one scale, and the zero is the offset: what kernels need that
 // multiply integers group by group.
 inline bool has_whole_groups(const Matrix& m) {
