@@ -182,31 +182,27 @@ class Experts {
 
   void gate_and_up(std::span<const std::size_t> works) {
     struct Task {
-      std::size_t work, token_begin, token_end, row_begin, row_end;
+      std::size_t work;
+      Block block;
     };
     std::vector<Task> tasks;
     for (const std::size_t w : works) {
-      const Work& work = works_[w];
-      const Matrix& gate = *work.gate.matrix;
-      const std::size_t block = tokens_per_block(*work.gate.kernel->packing, gate.cols);
-      const std::size_t step = rows_per_task(pass_, gate, work.part.path, work.part.count);
-      for (std::size_t t = 0; t < work.part.count; t += block)
-        for (std::size_t row = 0; row < gate.rows; row += step)
-          tasks.push_back({w, t, std::min(work.part.count, t + block), row, std::min(gate.rows, row + step)});
+      const Projection& gate = works_[w].gate;
+      for_each_block(pass_, *gate.matrix, *gate.kernel->packing, works_[w].part,
+                     [&](const Block& block) { tasks.push_back({w, block}); });
     }
     // Experts with the most tokens first: what is left for the end is short, and threads end together.
     std::stable_sort(tasks.begin(), tasks.end(), [&](const Task& a, const Task& b) {
       return works_[a.work].part.count > works_[b.work].part.count;
     });
     pass_.pool.parallel_for(tasks.size(), [&](std::size_t i, std::size_t thread) {
-      const Task& task = tasks[i];
-      gate_and_up(works_[task.work], task.token_begin, task.token_end, task.row_begin, task.row_end, thread);
+      gate_and_up(works_[tasks[i].work], tasks[i].block, thread);
     });
   }
 
-  // inner = silu(gate x) * up x for rows [row_begin, row_end) and tokens [token_begin, token_end) of a work.
-  void gate_and_up(const Work& work, std::size_t token_begin, std::size_t token_end, std::size_t row_begin,
-                   std::size_t row_end, std::size_t thread) const {
+  // inner = silu(gate x) * up x for a block of a work's tokens and rows.
+  void gate_and_up(const Work& work, const Block& block, std::size_t thread) const {
+    const auto [token_begin, token_end, row_begin, row_end] = block;
     const std::size_t tokens = token_end - token_begin;
     const std::size_t rows = row_end - row_begin;
     const std::size_t kernel_scratch = kernels::matmul_scratch(work.gate.matrix->cols);

@@ -84,10 +84,10 @@ std::size_t tokens_per_block(const Packing& packing, std::size_t cols) {
   return round_up(std::max<std::size_t>(slots * packing.slot_tokens, pack_tokens), packing.slot_tokens);
 }
 
-std::size_t rows_per_task(const Pass& pass, const Matrix& matrix, Path path, std::size_t tokens) {
-  if (path == Path::batch) return batch_rows;
+std::size_t rows_per_task(const Pass& pass, const Matrix& matrix, const Part& part) {
+  if (part.path == Path::batch) return batch_rows;
   const std::size_t share = matrix.rows * matrix.row_bytes / (tasks_per_thread * pass.pool.size());
-  const std::size_t bytes = std::clamp(share, least_task_bytes / tokens, most_task_bytes);
+  const std::size_t bytes = std::clamp(share, least_task_bytes / part.count, most_task_bytes);
   return round_up(std::max<std::size_t>(1, bytes / std::max<std::size_t>(1, matrix.row_bytes)), row_multiple);
 }
 
@@ -101,7 +101,8 @@ void multiply(const Pass& pass, std::span<const Product> products) {
     std::vector<float> bias;
   };
   struct Task {
-    std::size_t piece, token_begin, token_end, row_begin, row_end;  // tokens of the part
+    std::size_t piece;
+    Block block;
   };
   Operands operands(pass);
   std::vector<Piece> pieces;
@@ -115,19 +116,16 @@ void multiply(const Pass& pass, std::span<const Product> products) {
       const Matmul& kernel = pass.kernels.matmul(part.path, matrix);
       const std::size_t operand = operands.add({kernel.packing, product.x + part.begin * matrix.cols, matrix.cols,
                                                 nullptr, part.count, matrix.cols});
-      const std::size_t block = tokens_per_block(*kernel.packing, matrix.cols);
-      const std::size_t step = rows_per_task(pass, matrix, part.path, part.count);
-      for (std::size_t t = 0; t < part.count; t += block)
-        for (std::size_t row = 0; row < matrix.rows; row += step)
-          tasks.push_back({pieces.size(), t, std::min(part.count, t + block), row, std::min(matrix.rows, row + step)});
+      for_each_block(pass, matrix, *kernel.packing, part,
+                     [&](const Block& block) { tasks.push_back({pieces.size(), block}); });
       pieces.push_back({&product, part, &kernel, operand, widen_vector(pass.kernels, product.bias)});
     }
   }
   operands.pack();
 
   pass.pool.parallel_for(tasks.size(), [&](std::size_t index, std::size_t thread) {
-    const Task& task = tasks[index];
-    const Piece& piece = pieces[task.piece];
+    const auto& [piece_index, task] = tasks[index];
+    const Piece& piece = pieces[piece_index];
     const Matrix& matrix = *piece.product->matrix;
     const std::size_t tokens = task.token_end - task.token_begin;
     const std::size_t rows = task.row_end - task.row_begin;

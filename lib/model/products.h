@@ -2,6 +2,7 @@
 // blocks of tokens are spread over the threads. Private to lib/model.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -61,8 +62,25 @@ class Operands {
 // packing's slots.
 std::size_t tokens_per_block(const kernels::Packing&, std::size_t cols);
 
-// Rows of a matrix that make a task for one thread, with some tokens: enough to stream, few enough to share.
-std::size_t rows_per_task(const Pass&, const kernels::Matrix&, kernels::Path, std::size_t tokens);
+// Rows of a matrix that make a task for one thread, with a part's tokens, at least one: enough to stream, few
+// enough to share.
+std::size_t rows_per_task(const Pass&, const kernels::Matrix&, const Part&);
+
+// Tokens [token_begin, token_end) of a part and rows [row_begin, row_end) of a matrix.
+struct Block {
+  std::size_t token_begin, token_end, row_begin, row_end;
+};
+
+// use(block) for all blocks, a task each, that a product of the matrix and the part is cut into.
+template <typename Use>
+void for_each_block(const Pass& pass, const kernels::Matrix& matrix, const kernels::Packing& packing, const Part& part,
+                    const Use& use) {
+  const std::size_t tokens = tokens_per_block(packing, matrix.cols);
+  const std::size_t rows = rows_per_task(pass, matrix, part);
+  for (std::size_t t = 0; t < part.count; t += tokens)
+    for (std::size_t row = 0; row < matrix.rows; row += rows)
+      use(Block{t, std::min(part.count, t + tokens), row, std::min(matrix.rows, row + rows)});
+}
 
 // One matrix product over all tokens of the pass: out [T, matrix.rows] = x [T, matrix.cols] W^T + bias.
 struct Product {
