@@ -271,12 +271,16 @@ TEST_CASE("kv_load: what attention reads of a row, any width and alignment") {
   }
 }
 
-// Queries with empty, short, long and sliding ranges over positions [0, 150).
-Call mixed_call(std::size_t k_dim, unsigned seed) {
+// Queries with empty, short, long and sliding ranges over positions [0, 150); more than 15 have them in turn.
+Call mixed_call(std::size_t k_dim, unsigned seed, std::size_t queries = 15) {
+  constexpr std::uint32_t first[] = {0, 0, 0, 0, 0, 10, 31, 32, 33, 64, 100, 149, 70, 0, 90};
+  constexpr std::uint32_t last[] = {150, 150, 150, 150, 1, 75, 33, 64, 97, 96, 120, 150, 70, 0, 80};
   Call call;
-  call.first = {0, 0, 0, 0, 0, 10, 31, 32, 33, 64, 100, 149, 70, 0, 90};
-  call.last = {150, 150, 150, 150, 1, 75, 33, 64, 97, 96, 120, 150, 70, 0, 80};
-  call.q = random_floats(call.first.size() * k_dim, seed);
+  for (std::size_t q = 0; q < queries; ++q) {
+    call.first.push_back(first[q % std::size(first)]);
+    call.last.push_back(last[q % std::size(last)]);
+  }
+  call.q = random_floats(queries * k_dim, seed);
   call.end = 150;
   return call;
 }
@@ -345,15 +349,7 @@ TEST_CASE("attention: of many queries each gets what it gets alone") {
   for (const KvFormat format : kv_formats) {
     const Cache keys(format, 150, k_dim, 1);
     const Cache values(format, 150, v_dim, 1000);
-    const Call ranges = mixed_call(k_dim, 9);
-    Call call = ranges;
-    call.q = random_floats(queries * k_dim, 10);
-    call.first.resize(queries);
-    call.last.resize(queries);
-    for (std::size_t q = 0; q < queries; ++q) {
-      call.first[q] = ranges.first[q % ranges.first.size()];
-      call.last[q] = ranges.last[q % ranges.last.size()];
-    }
+    const Call call = mixed_call(k_dim, 9, queries);
     for_each_path([&](const Kernels& kernels, Path path) {
       const Result together = attend(kernels, call, keys, k_dim, values, v_dim, path);
       std::size_t different = 0;

@@ -1,6 +1,5 @@
 // Runs the tests of a program that the kernels on emulated tiles are linked into; exits with 77 (skipped, for
 // ctest) where the processor lacks what the emulation and the rest of these kernels are made of.
-#define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 
 #include <cstdio>

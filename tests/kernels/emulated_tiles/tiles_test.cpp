@@ -1,4 +1,6 @@
 // The emulated tile product against plain arithmetic.
+#include <bit>
+
 #include "kernels/emulated_tiles/tile_product.h"
 #include "kernels/support.h"
 
@@ -13,10 +15,7 @@ float flushed(float x) {
 }
 
 float widened(std::uint16_t bf16) {
-  const std::uint32_t bits = std::uint32_t{bf16} << 16;
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return flushed(value);
+  return flushed(std::bit_cast<float>(std::uint32_t{bf16} << 16));
 }
 
 // As the Intel 64 SDM has it, volume 2, TDPBF16PS: even and odd columns are summed apart.
@@ -64,7 +63,7 @@ TEST_CASE("tiles: the order of a product's sums, rounding and denormals") {
       for (std::uint16_t& value : b) value = random_bf16(numbers.b, random);
       for (float& value : c) {
         const std::uint32_t bits = std::uint32_t{random_bf16(numbers.c, random)} << 16 | random() % 0x10000;
-        std::memcpy(&value, &bits, sizeof value);
+        value = std::bit_cast<float>(bits);
       }
       std::vector<float> result = c;
       tile_product(result.data(), a.data(), b.data());
