@@ -4,14 +4,14 @@ range(120) | {id: "line \(.)", prompt: ("a" * (1 + . % 7)), n: (1 + . % 5)}
 JQ
 jq -nc -f make.jq >lines.jsonl
 run() { baleen run -m $MODEL --isa scalar -t 1 --batch lines.jsonl --temp 1 --seed 7 --parallel 3 "$@"; }
-begin() { exec "$PROGRAM" run -m $MODEL --isa scalar -t 1 --batch lines.jsonl --temp 1 --seed 7 --parallel 3 "$@"; }
+begin() { exec "$PROGRAM" run -m $MODEL --isa scalar -t 1 --temp 1 --seed 7 --parallel 3 "$@"; }
 results() { jq -c 'del(.timings)' "$1"; }
 run -o whole.jsonl
 results whole.jsonl >expected
 wc -l <expected
 # Killed at ten moments that are spread over the run.
 for lines in 3 11 20 29 41 50 66 77 90 104; do
-  begin -o killed.jsonl --resume &
+  begin --batch lines.jsonl -o killed.jsonl --resume &
   until [ -e killed.jsonl ] && [ "$(wc -l <killed.jsonl)" -ge $lines ]; do kill -0 $! 2>/dev/null || break; done
   { kill -9 $!; wait $!; } 2>/dev/null
 done
@@ -20,21 +20,29 @@ run -o killed.jsonl --resume
 results killed.jsonl | cmp - expected && echo 'killed ten times: the same'
 run -o killed.jsonl --resume
 results killed.jsonl | cmp - expected && echo 'nothing left to do: the same'
-# Interrupted: what is whole is in the file, a cancelled answer is not.
-begin -o interrupted.jsonl &
+# Interrupted: what is whole is in the file, a cancelled answer is not. A run cannot end before the signal comes,
+# however late that is: more lines could follow.
+mkfifo more
+begin --batch more -o interrupted.jsonl &
+exec 3>more
+cat lines.jsonl >&3
 until [ -e interrupted.jsonl ] && [ "$(wc -l <interrupted.jsonl)" -ge 5 ]; do :; done
 kill -TERM $!
 wait $!
 echo "status $?"
+exec 3>&-
 grep -c cancelled interrupted.jsonl
 run -o interrupted.jsonl --resume
 results interrupted.jsonl | cmp - expected && echo 'interrupted: the same'
 # On standard output what was generated until then is shown.
-begin >shown &
+begin --batch more >shown &
+exec 3>more
+cat lines.jsonl >&3
 until [ -s shown ]; do :; done
 kill -TERM $!
 wait $!
 echo "status $?"
+exec 3>&-
 tail -c 1 shown | od -An -c
 # A file that is not of this batch loses nothing.
 head -n 5 whole.jsonl | sed 's/line 3/line 33/' >other.jsonl

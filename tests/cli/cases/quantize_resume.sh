@@ -26,16 +26,17 @@ same() { diff -r whole "$1" && echo "$1: the same"; }
 run whole -q >/dev/null
 baleen quantize --check whole -q
 journal=killed.partial/baleen-quantize.jsonl
-lines() { if [ -e $journal ]; then wc -l <$journal; else echo 0; fi; }
-# Killed ten times at any moment; three times after more of it has reached the disk.
+lines() { cat $journal 2>/dev/null | wc -l; } # a run that ends removes it
+# Killed ten times at any moment; four times, the first among them, after more of it has reached the disk.
 for kill in 1 2 3 4 5 6 7 8 9 10; do
   done=$(lines)
   begin killed --resume >/dev/null 2>&1 &
   case $kill in
-  3 | 6 | 9) until [ "$(lines)" -gt "$((done + 1))" ]; do sleep 0.02; kill -0 $! 2>/dev/null || break; done ;;
+  1 | 3 | 6 | 9) until [ "$(lines)" -gt "$((done + 1))" ]; do sleep 0.02; kill -0 $! 2>/dev/null || break; done ;;
   *) sleep 0.$((RANDOM % 10)) ;;
   esac
   { kill -9 $!; wait $!; } 2>/dev/null # or bash may say that it died
+  [ $kill = 1 ] && ls -d killed*
 done
 run killed --resume -q >/dev/null
 same killed
@@ -60,11 +61,13 @@ run interrupted --resume -q >/dev/null
 same interrupted
 # Done already: nothing is written, the report comes all the same.
 try run interrupted --resume | head -n 4
-# Two runs at once.
+# Two runs at once; the first stands still while the others are tried.
 begin twice >/dev/null 2>&1 &
 until [ -s twice.partial/baleen-quantize.jsonl ]; do sleep 0.02; kill -0 $! 2>/dev/null || break; done
+kill -STOP $!
 try run twice --resume
 try run twice --force
+kill -CONT $!
 wait $!
 same twice
 # OUT is replaced when the new one is whole, not before.
