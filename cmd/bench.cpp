@@ -33,6 +33,7 @@
 #include "model/model.h"
 #include "model/weight_files.h"
 #include "report/memory.h"
+#include "report/printable.h"
 #include "report/progress.h"
 #include "report/units.h"
 #include "runtime/kv_formats.h"
@@ -55,7 +56,7 @@ constexpr std::uint64_t most_disk_bytes = 4'000'000'000;
 constexpr double most_disk_seconds = 2;
 
 void warn(const BenchOptions& options, const std::string& text) {
-  if (!options.quiet) write_message("baleen bench: " + text + "\n");
+  if (!options.quiet) write_message("baleen bench: " + printable(text) + "\n");
 }
 
 void print_json(const Json& object) {

@@ -14,6 +14,7 @@
 #include "cmd/terminal.h"
 #include "error.h"
 #include "report/output_file.h"
+#include "report/printable.h"
 #include "report/units.h"
 #include "runtime/chat_command.h"
 #include "runtime/conversation.h"
@@ -112,7 +113,7 @@ class Dialogue {
     if (!options().quiet) write_message(text + "\n");
   }
   void complain(const std::string& what) const {
-    write_message(style_.red("baleen run:") + " " + what + "\n");
+    write_message(style_.red("baleen run:") + " " + printable(what) + "\n");
   }
 
   const Chat& chat_;

@@ -15,6 +15,7 @@
 #include "cmd/signals.h"
 #include "cmd/terminal.h"
 #include "error.h"
+#include "report/printable.h"
 
 namespace baleen::cmd {
 namespace {
@@ -80,7 +81,7 @@ ColorChoice color_choice(const Words& words) {
 }
 
 int report(const std::string& who, const Style& style, const std::string& what, int status) {
-  write_message(style.red(who + ":") + " " + what + "\n");
+  write_message(style.red(who + ":") + " " + printable(what) + "\n");
   return status;
 }
 

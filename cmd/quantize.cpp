@@ -29,6 +29,7 @@
 #include "quant/output.h"
 #include "quant/sample.h"
 #include "report/memory.h"
+#include "report/printable.h"
 #include "report/progress.h"
 #include "report/units.h"
 #include "tokenizer/tokenizer.h"
@@ -43,7 +44,7 @@ constexpr std::size_t listed_problems = 10;
 constexpr std::size_t largest_text = std::size_t{256} << 20U;
 
 void note(const QuantizeOptions& o, const std::string& text) {
-  if (!o.quiet) write_message("baleen quantize: " + text + "\n");
+  if (!o.quiet) write_message("baleen quantize: " + printable(text) + "\n");
 }
 
 void check_combinations(const QuantizeOptions& o) {

@@ -17,6 +17,7 @@
 #include "cmd/signals.h"
 #include "error.h"
 #include "model/model.h"
+#include "report/printable.h"
 #include "report/progress.h"
 #include "report/units.h"
 #include "routing/route_log.h"
@@ -231,7 +232,8 @@ void read_logs(const RouteStatsOptions& o, const std::vector<std::string>& files
   for (const std::string& file : files) reader.read(file);
   problems += reader.problems();
   if (o.quiet && reader.problems() == 0) return;
-  for (const std::string& note : reader.notes()) write_message("baleen route-stats: " + note + "\n");
+  for (const std::string& note : reader.notes())
+    write_message("baleen route-stats: " + printable(note) + "\n");
   if (reader.problems() > reader.notes().size())
     write_message("baleen route-stats: " + std::to_string(reader.problems()) +
                   " lines in all were left out\n");

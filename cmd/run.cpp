@@ -27,6 +27,7 @@
 #include "model/memory_plan.h"
 #include "model/model.h"
 #include "model/weight_files.h"
+#include "report/printable.h"
 #include "report/units.h"
 #include "routing/expert_shares.h"
 #include "routing/route_log.h"
@@ -159,7 +160,7 @@ ExpertShares read_prior(const RunOptions& options, const Model& model) {
   std::vector<std::string> notes;
   ExpertShares shares = read_expert_shares(*options.route_prior, model.config(), notes);
   if (!options.quiet)
-    for (const std::string& note : notes) write_message("baleen run: " + note + "\n");
+    for (const std::string& note : notes) write_message("baleen run: " + printable(note) + "\n");
   return shares;
 }
 

@@ -31,13 +31,9 @@ void check_messages(const Json& messages) {
   check_objects(messages, "messages");
   for (std::size_t i = 0; i < messages.size(); ++i) {
     const std::string place = "messages[" + std::to_string(i) + "].";
-    const Json& message = messages[i];
-    const auto role = message.find("role");
-    if (role == message.end() || !role->is_string())
+    const auto role = messages[i].find("role");
+    if (role == messages[i].end() || !role->is_string())
       fail(place + "role", R"("system", "user", "assistant" or another that the template knows)");
-    const auto content = message.find("content");
-    if (content != message.end() && !content->is_string() && !content->is_array() && !content->is_null())
-      fail(place + "content", "a string or a list, found " + std::string(content->type_name()));
   }
 }
 
@@ -149,8 +145,7 @@ bool begins_with_system(const Conversation& conversation) {
   return !conversation.messages.empty() && conversation.messages.front().at("role") == "system";
 }
 
-RenderedConversation render_conversation(const Conversation& conversation,
-                                         const ChatTemplate& chat_template,
+RenderedConversation render_conversation(const Conversation& conversation, const ChatTemplate& chat_template,
                                          const std::map<std::string, std::string>& named_tokens) {
   if (conversation.messages.empty())
     throw UsageError("the conversation is empty: expected one message at least");
@@ -165,11 +160,11 @@ RenderedConversation render_conversation(const Conversation& conversation,
   }
   RenderedConversation result;
   result.text = chat_template.render(chat_variables({.messages = &messages,
-                                               .tools = &conversation.tools,
-                                               .documents = &conversation.documents,
-                                               .extra = &conversation.template_vars,
-                                               .add_generation_prompt = !continues},
-                                              named_tokens));
+                                                     .tools = &conversation.tools,
+                                                     .documents = &conversation.documents,
+                                                     .extra = &conversation.template_vars,
+                                                     .add_generation_prompt = !continues},
+                                                    named_tokens));
   if (continues) result.text = cut_behind(result.text, message);
   result.inside_thinking = ends_in_open_think(result.text) || (continues && ends_inside_thinking(message));
   return result;

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <string>
 
 #include "error.h"
@@ -41,18 +44,44 @@ std::string describe(std::string_view what) {
   return unicode::repair(what);
 }
 
+// The library makes doubles of integers beyond 64 bits and loses their digits. The text is valid JSON.
+void refuse_long_integers(std::string_view text) {
+  const auto belongs_to_number = [](char c) {
+    return (c >= '0' && c <= '9') || (c != '\0' && std::strchr("+-.eE", c));
+  };
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '"') {
+      while (text[++i] != '"') i += text[i] == '\\';
+    } else if (text[i] == '-' || (text[i] >= '0' && text[i] <= '9')) {
+      const std::size_t end =
+          std::find_if_not(text.begin() + i, text.end(), belongs_to_number) - text.begin();
+      const std::string_view number = text.substr(i, end - i);
+      i = end - 1;
+      if (number.find_first_of(".eE") != number.npos) continue;
+      std::int64_t with_sign = 0;
+      std::uint64_t without = 0;
+      const char* const last = number.data() + number.size();
+      if (std::from_chars(number.data(), last, with_sign).ec != std::errc() &&
+          std::from_chars(number.data(), last, without).ec != std::errc())
+        throw Error("an integer beyond 64 bits: " + std::string(number.substr(0, 40)));
+    }
+  }
+}
+
 }  // namespace
 
 Json parse_json_text(std::string_view text, const JsonWatch& watch) {
   KeyCost cost;
   try {
     // Reading is iterative in the library, but copying is not: deep nesting could overflow the stack there.
-    return Json::parse(text, [&](int depth, Json::parse_event_t event, const Json& value) {
+    Json result = Json::parse(text, [&](int depth, Json::parse_event_t event, const Json& value) {
       if (depth > kMaxDepth) throw Error("nested more than " + std::to_string(kMaxDepth) + " deep");
       cost.event(depth, event);
       if (watch) watch(depth, event, value);
       return true;
     });
+    refuse_long_integers(text);
+    return result;
   } catch (const Json::exception& error) {
     throw Error("not valid JSON: " + describe(error.what()));
   }

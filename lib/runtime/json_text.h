@@ -13,8 +13,8 @@ using JsonWatch =
     std::function<void(int depth, nlohmann::ordered_json::parse_event_t, const nlohmann::ordered_json&)>;
 
 // Objects keep their order. Throws Error, a single line of valid UTF-8 and bounded length, for what is no
-// JSON (numbers beyond a double's range and text that is not UTF-8 included), for nesting more than 64
-// deep and for objects of so many keys that their order would cost seconds. Of equal keys in an object the
+// JSON (numbers beyond a double's range and text that is not UTF-8 included), for integers beyond 64 bits, for
+// nesting more than 64 deep and for objects of so many keys that their order would cost seconds. Of equal keys in an object the
 // last wins.
 nlohmann::ordered_json parse_json_text(std::string_view text, const JsonWatch& watch = {});
 

@@ -19,21 +19,25 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr std::size_t kMaxTemplate = std::size_t{4} << 20U;
-constexpr std::size_t kMaxShown = 100;  // of a failed expression
 
-// "FILE:LINE: MESSAGE, in `EXPRESSION`".
-[[noreturn]] void throw_located(const std::string& file, const jinja::Failure& failure) {
-  std::string expression = failure.expression.substr(0, failure.expression.find('\n'));
-  bool is_cut = expression.size() < failure.expression.size();
-  if (expression.size() > kMaxShown) {
-    std::size_t end = kMaxShown;
-    while ((static_cast<unsigned char>(expression[end]) & 0xC0U) == 0x80) --end;
-    expression.resize(end);
-    is_cut = true;
+// The first `lines` lines of a text, or less of them if that is more than so many bytes.
+std::string shortened(std::string_view text, int lines, std::size_t bytes) {
+  std::size_t end = text.find('\n');
+  while (--lines > 0 && end != text.npos) end = text.find('\n', end + 1);
+  end = std::min(end, text.size());
+  if (end > bytes) {
+    end = bytes;
+    while ((static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80) --end;
   }
-  std::string message = failure.message;
-  if (!expression.empty()) message += ", in `" + expression + (is_cut ? "..." : "") + "`";
-  throw FormatError(file + ":" + std::to_string(failure.line), message);
+  return std::string(text.substr(0, end)) + (end < text.size() ? "..." : "");
+}
+
+// "FILE:LINE: MESSAGE, in `EXPRESSION`". The message may be of the template's own making.
+[[noreturn]] void throw_located(const std::string& file, const jinja::Failure& failure) {
+  std::string message = shortened(failure.message, 3, 1000);
+  if (const std::string expression = shortened(failure.expression, 1, 100); !expression.empty())
+    message += ", in `" + expression + "`";
+  throw FormatError(failure.line > 0 ? file + ":" + std::to_string(failure.line) : file, message);
 }
 
 jinja::Value to_value(const Json& json, int depth) {
@@ -48,7 +52,8 @@ jinja::Value to_value(const Json& json, int depth) {
       return {json.get<std::int64_t>()};
     case Json::value_t::number_unsigned:
       if (json.get<std::uint64_t>() > static_cast<std::uint64_t>(INT64_MAX))
-        jinja::fail("a variable holds an integer beyond 64 bits");
+        jinja::fail("a variable holds " + json.dump() + ", and templates hold integers to " +
+                    std::to_string(INT64_MAX));
       return {json.get<std::int64_t>()};
     case Json::value_t::number_float:
       return {json.get<double>()};
@@ -164,20 +169,16 @@ Json chat_variables(const ChatInput& input, const std::map<std::string, std::str
   const Json& messages = input.messages ? *input.messages : none;
   check_objects(messages, "messages");
   if (messages.empty()) throw UsageError("messages: expected at least one");
-  Json variables = Json::object();
-  for (const Json& message : messages)
-    variables["messages"].push_back(with_reasoning(without_nulls(message)));
+  Json variables = named_tokens;
+  Json list_of_messages = Json::array();
+  for (const Json& message : messages) list_of_messages.push_back(with_reasoning(without_nulls(message)));
+  variables["messages"] = std::move(list_of_messages);
   for (const auto& [name, list] :
        {std::pair("tools", input.tools), std::pair("documents", input.documents)}) {
     if (list && !list->is_null()) check_objects(*list, name);
     variables[name] = list ? *list : none;
   }
   variables["add_generation_prompt"] = input.add_generation_prompt;
-  static constexpr std::array standard = {"bos_token", "eos_token", "unk_token", "sep_token",
-                                          "pad_token", "cls_token", "mask_token"};
-  for (const char* name : standard)
-    if (const auto token = named_tokens.find(name); token != named_tokens.end())
-      variables[name] = token->second;
   if (input.extra && !input.extra->is_object()) throw UsageError("template variables: expected an object");
   if (input.extra) variables.update(*input.extra);
   return variables;

@@ -46,6 +46,39 @@ TEST_CASE("a conversation is a list, or an object that has one") {
   CHECK(object.template_vars.dump() == R"({"b":[1]})");
 }
 
+TEST_CASE("what a message holds is for the template") {
+  const std::string tool = R"({"role": "tool", "content": {"celsius": -1, "cloudy": true}})";
+  const ChatTemplate shows(
+      "{% for m in messages %}{% if m.content is mapping %}{{ m.content.celsius }}"
+      "{% else %}{{ m.content }};{% endif %}{% endfor %}");
+  const Conversation conversation = parse_conversation(
+      R"([{"role": "user", "content": 5}, {"role": "user", "content": false}, )" + tool + "]", "m.json");
+  CHECK(render_conversation(conversation, shows, {}).text == "5;False;-1");
+}
+
+TEST_CASE("integers keep their digits or are refused") {
+  const ChatTemplate shows("{{ messages[0].n }}");
+  const auto rendered = [&](const std::string& number) {
+    const std::string json = R"([{"role": "12345678901234567890123\\\"", "n": )" + number + "}]";
+    return render_conversation(parse_conversation(json, "m.json"), shows, {}).text;
+  };
+  CHECK(rendered("9223372036854775807") == "9223372036854775807");
+  CHECK(rendered("-9223372036854775808") == "-9223372036854775808");
+  CHECK(rendered("12345678901234567890123.0") == "1.2345678901234568e+22");
+  CHECK(rendered("1e22") == "1e+22");
+  CHECK_THROWS_WITH_AS(rendered("18446744073709551615"),
+                       "chat template: a variable holds 18446744073709551615, and templates hold integers to "
+                       "9223372036854775807",
+                       FormatError);
+  for (const char* const beyond :
+       {"18446744073709551616", "-9223372036854775809", "[0, 99999999999999999999]"}) {
+    CAPTURE(beyond);
+    CHECK_THROWS_AS(rendered(beyond), FormatError);
+  }
+  CHECK_THROWS_WITH_AS(rendered("-9223372036854775809"),
+                       "m.json: an integer beyond 64 bits: -9223372036854775809", FormatError);
+}
+
 TEST_CASE("a conversation that is written comes back the same") {
   for (const char* const json :
        {"[]", R"([{"role": "user", "content": "\"é\n"}, {"role": "assistant", "reasoning_content": "x"}])",

@@ -202,11 +202,12 @@ TEST_CASE("templates get the variables that apply_chat_template hands over") {
   const Json variables =
       chat_variables({.messages = &messages, .extra = &extra, .add_generation_prompt = false}, tokens);
   CHECK(variables == Json::parse(R"({
+    "bos_token": "mine", "eos_token": "</s>", "image_token": "<i>",
     "messages": [{"role": "user", "content": "a"},
                  {"thinking": "r", "role": "assistant", "reasoning": "r", "reasoning_content": "r"},
                  {"thinking": "t", "role": "assistant", "reasoning_content": "rc"}],
     "tools": null, "documents": null, "add_generation_prompt": false,
-    "bos_token": "mine", "eos_token": "</s>", "enable_thinking": false})"));
+    "enable_thinking": false})"));
   const Json empty = Json::array(), wrong = {1};
   CHECK_THROWS_AS((void)chat_variables({.messages = &empty}, {}), UsageError);
   CHECK_THROWS_AS((void)chat_variables({.messages = &wrong}, {}), UsageError);

@@ -29,6 +29,8 @@ try dry --messages tools.json hello
 # What a template says by itself.
 echo '{{ raise_exception("Only users may speak") }}' >chat/chat_template.jinja
 try dry hello
+printf '{{ raise_exception("red: \033[31m, then\\nlines\\nand\\nlines") }}' >chat/chat_template.jinja
+try dry hello
 echo '{% if %}' >chat/chat_template.jinja
 try dry hello
 try dry --raw hello

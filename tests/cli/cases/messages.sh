@@ -25,7 +25,8 @@ given '{"messages": {}}'
 given '{"messages": [], "model": "x"}'
 given '{"messages": ["Hi"]}'
 given '{"messages": [{"content": "Hi"}]}'
-given '[{"role": "user", "content": 5}]'
+given '[{"role": "user", "content": 123456789012345678901}]'
+given '[{"role": "user", "content": 18446744073709551615}]'
 given "{\"messages\": [$user], \"tools\": {}}"
 given "{\"messages\": [$user], \"documents\": [1]}"
 given "{\"messages\": [$user], \"template_vars\": []}"
