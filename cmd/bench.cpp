@@ -344,7 +344,7 @@ void measure(const BenchOptions& o, const Subject& subject, const LimitedMemory&
                     .cancel = SignalFlag::cancel(),
                     .experts = memory.experts.get()},
                    tests);
-  Progress progress(progress_mode(o), "bench", tests.size() * (o.repetitions + 1), "runs", write_message);
+  Progress progress(progress_mode(o), "bench", tests.size() * (o.repetitions + 1), "runs", progress_screen());
   const auto start = Clock::now();
   std::uint64_t runs = 0;
   std::vector<fs::path> files;
@@ -563,7 +563,7 @@ int run_quality(const BenchOptions& o) {
   std::vector<Prediction> predictions;
   {
     const SignalFlag flag;
-    Progress progress(progress_mode(o), "predict", ids.size(), "tokens", write_message);
+    Progress progress(progress_mode(o), "predict", ids.size(), "tokens", progress_screen());
     try {
       LimitedMemory memory;
       LimitedMemory reference_memory;

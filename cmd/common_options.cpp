@@ -226,6 +226,10 @@ Progress::Mode progress_mode(const CommonOptions& options) {
   return options.progress ? Progress::Mode::lines : Progress::Mode::off;
 }
 
+Progress::Screen progress_screen() {
+  return {.write = write_message, .columns = [] { return terminal_width(2); }};
+}
+
 bool print_help_or_version(const CommonOptions& options, const Command& command) {
   const Style style(1, options.color);
   if (options.help == CommonOptions::Help::full) write_output(full_help(command, style));

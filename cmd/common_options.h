@@ -59,6 +59,7 @@ std::vector<Option> message_options(
 
 // Where progress goes by these options and by what standard error is.
 Progress::Mode progress_mode(const CommonOptions& options);
+Progress::Screen progress_screen();
 
 // If help or version is asked for, prints it and returns true.
 bool print_help_or_version(const CommonOptions& options, const Command& command);

@@ -147,7 +147,8 @@ std::string brief_help(const Command& command, const Style& style) {
     left.resize(column, ' ');
     const std::string fallback =
         option.fallback.empty() ? "" : " (default " + std::string(option.fallback) + ")";
-    text += "  " + left + "  " + std::string(option.brief) + fallback + "\n";
+    left = "  " + left + "  ";
+    text += left + wrap(std::string(option.brief) + fallback, left.size()).substr(left.size());
   }
   return text;
 }
@@ -182,7 +183,7 @@ std::string program_help(std::span<const Command> commands, const Style& style) 
     text += "  " + name + std::string(command.summary) + "\n";
   }
   return text +
-         "\n'baleen COMMAND -h' shows the options most used, 'baleen COMMAND --help' all of them.\n"
+         "\n'baleen COMMAND -h' shows the options most used, '--help' all of them.\n"
          "'baleen --version' names the version and the instruction sets.\n";
 }
 

@@ -145,7 +145,7 @@ bool Dialogue::heeding_signals(const std::function<bool()>& work) {
     const SignalFlag flag;
     goes_on = work();
   }
-  if (SignalFlag::signal() == SIGTERM) raise_again(SIGTERM);
+  if (const int signal = SignalFlag::signal(); signal != 0 && signal != SIGINT) raise_again(signal);
   return goes_on;
 }
 

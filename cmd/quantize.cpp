@@ -74,7 +74,7 @@ void check_combinations(const QuantizeOptions& o) {
 class Bytes {
  public:
   Bytes(const QuantizeOptions& o, const std::string& work, std::uint64_t total)
-      : progress_(progress_mode(o), work, total >> 20U, "MiB", write_message) {}
+      : progress_(progress_mode(o), work, total >> 20U, "MiB", progress_screen()) {}
   OnBytes callback() {
     return [this](std::uint64_t bytes) { progress_.update(bytes >> 20U, seconds()); };
   }

@@ -27,6 +27,7 @@ using Format = RouteStatsOptions::Format;
 using Json = nlohmann::ordered_json;
 
 constexpr double notable_pair_z = 4;
+constexpr std::size_t least_columns = 40;  // of the report
 
 void check_combinations(const RouteStatsOptions& o) {
   if (o.logs.empty() && !o.text)
@@ -181,7 +182,7 @@ void print_report(const RouteStatsOptions& o, Findings& found, std::vector<Layer
   }
   switch (o.format) {
     case Format::text:
-      write_output(route_text(report, Style(1, o.color), terminal_width(1)));
+      write_output(route_text(report, Style(1, o.color), std::max(terminal_width(1), least_columns)));
       break;
     case Format::json:
       write_output(route_json(report));

@@ -263,7 +263,7 @@ void read_text(const RouteStatsOptions& o, Gatherer& gatherer) {
   });
   Observer observer;
   collector.attach(observer);
-  Progress progress(progress_mode(o), "read", ids.size(), "tokens", write_message);
+  Progress progress(progress_mode(o), "read", ids.size(), "tokens", progress_screen());
   const auto start = Clock::now();
   const std::size_t window = std::min(ids.size(), model.config().max_position_embeddings);
   for (std::size_t begin = 0; begin < ids.size(); begin += window, ++request) {

@@ -197,7 +197,7 @@ int run_many(const RunSetup& setup) {
   const std::uint64_t lines = !options.batch                ? 1
                               : mode == Progress::Mode::off ? 0
                                                             : count_lines(*options.batch, answered);
-  Progress progress(mode, "batch", lines, "lines", write_message);
+  Progress progress(mode, "batch", lines, "lines", progress_screen());
 
   BatchCounts counts;
   int signal = 0;

@@ -162,7 +162,7 @@ Turn generate_and_print(const Job& job, Scheduler& scheduler, SavedPrompt* saved
   const std::unique_ptr<Printer> printer = make_printer(setup.options, job.prompt, setup.tokenizer, write);
   const std::size_t reused = saved ? saved->reused() : 0;
   const std::size_t to_prefill = job.prompt.ids.size() - reused;
-  Progress progress(prefill_progress_mode(setup.options), "prefill", to_prefill, "tokens", write_message);
+  Progress progress(prefill_progress_mode(setup.options), "prefill", to_prefill, "tokens", progress_screen());
   Generation generation(job.prompt.ids, job.generate, setup.tokenizer, setup.model.config().vocab_size,
                         setup.context,
                         {.token =
@@ -239,9 +239,11 @@ int run_one(const RunSetup& setup) {
   std::optional<NewFile> file;
   std::optional<SavedPrompt> saved;
   int signal = 0;
+  // A pipe may wait long for its reader, while no signal is held back.
+  if (options.output && is_written_directly(*options.output)) file.emplace(*options.output, options.force);
   {
     const SignalFlag flag;  // before there is a file that a signal would leave behind
-    if (options.output) file.emplace(*options.output, options.force);
+    if (options.output && !file) file.emplace(*options.output, options.force);
     check_prompt(prompt.ids, setup.model.config().vocab_size, setup.context);
     try {
       saved = answer(make_job(setup, prompt),

@@ -53,7 +53,7 @@ std::vector<Option> input_options(RunOptions& o) {
        .value = "FILE",
        .argument = Option::Argument::file,
        .group = group,
-       .brief = "read a conversation from a JSON file; - is standard input",
+       .brief = "read a conversation from JSON; - is standard input",
        .text =
            "Read a conversation from a JSON file; - is standard input. See PROMPT in baleen-run(1) for its "
            "form. Given a PROMPT or -f too, that becomes one more user's message at the end; given neither, "
@@ -111,7 +111,7 @@ std::vector<Option> length_options(RunOptions& o) {
        .value = "N",
        .argument = Option::Argument::text,
        .group = group,
-       .brief = "new tokens at most; -1: until the end token",
+       .brief = "new tokens at most; -1: to the end token",
        .text =
            "Generate N tokens at most. 0 only evaluates the prompt; -1 goes on until the model's end token, "
            "a stop string or a full context.",

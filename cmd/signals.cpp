@@ -42,6 +42,7 @@ void restore_terminal(int signal) {
   std::raise(signal);  // has its effect when this returns: SA_RESETHAND
 }
 
+constexpr std::array flag_signals = {SIGINT, SIGTERM, SIGHUP};
 constexpr std::array ending_signals = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
 
 void set_action(int signal, void (*handler)(int), int flags) {
@@ -64,13 +65,13 @@ bool is_ignored(int signal) {
 SignalFlag::SignalFlag() {
   signal_that_came = 0;
   cancelled = false;
-  for (const int signal : {SIGINT, SIGTERM}) {
+  for (const int signal : flag_signals) {
     if (!is_ignored(signal)) set_action(signal, note_signal, static_cast<int>(SA_RESTART | SA_RESETHAND));
   }
 }
 
 SignalFlag::~SignalFlag() {
-  for (const int signal : {SIGINT, SIGTERM}) {
+  for (const int signal : flag_signals) {
     if (!is_ignored(signal)) set_action(signal, SIG_DFL, 0);
   }
 }

@@ -1,4 +1,5 @@
-// SIGINT and SIGTERM as a flag, so that what was generated is still written before the signal has its effect.
+// SIGINT, SIGTERM and SIGHUP as a flag, so that what was generated is still written before the signal has its
+// effect.
 #pragma once
 
 #include <atomic>
@@ -7,7 +8,7 @@
 
 namespace baleen::cmd {
 
-// While it lives, the first SIGINT or SIGTERM sets the flag; a second one of the kind ends the process at
+// While it lives, the first SIGINT, SIGTERM or SIGHUP sets the flag; a second one of the kind ends the process at
 // once. Each begins with the flag not set: an answer that is stopped is not the end of a chat.
 class SignalFlag {
  public:

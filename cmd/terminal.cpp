@@ -26,7 +26,6 @@ bool is_terminal(int fd) {
 }
 
 std::size_t terminal_width(int fd) {
-  constexpr std::size_t least = 40;
   constexpr std::size_t most = 1000;
   constexpr std::size_t usual = 80;
   std::size_t width = 0;
@@ -36,7 +35,7 @@ std::size_t terminal_width(int fd) {
   }
   winsize size{};
   if (width == 0 && ::ioctl(fd, TIOCGWINSZ, &size) == 0) width = size.ws_col;
-  return width == 0 ? usual : std::clamp(width, least, most);
+  return width == 0 ? usual : std::min(width, most);
 }
 
 Style::Style(int fd, ColorChoice choice)

@@ -62,7 +62,7 @@ LimitedMemory load_weights(const CommonOptions& options, Model& model, const std
                                            [&](std::uint64_t done, std::uint64_t total) {
                                              if (!progress)
                                                progress.emplace(progress_mode(options), "load", total / mebi,
-                                                                "MiB", write_message);
+                                                                "MiB", progress_screen());
                                              progress->update(done / mebi, seconds_since(start));
                                            },
                                        .cancel = cancel});

@@ -37,9 +37,8 @@ std::optional<int> named_descriptor(const std::string& path) {
 
 // An open descriptor for what is written directly; none for a regular file and for what does not exist.
 std::optional<FileDescriptor> open_directly(const fs::path& path) {
+  if (!is_written_directly(path)) return {};
   const std::optional<int> named = named_descriptor(path.string());
-  struct stat status {};
-  if (!named && (::stat(path.c_str(), &status) != 0 || S_ISREG(status.st_mode))) return {};
   FileDescriptor file(named ? ::fcntl(*named, F_DUPFD_CLOEXEC, 0)
                             : ::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOCTTY));
   if (file.get() < 0) throw_system_error(path, "", errno);
@@ -103,6 +102,11 @@ bool rename_to_new(const fs::path& from, const fs::path& to) {
 }
 
 }  // namespace
+
+bool is_written_directly(const fs::path& path) {
+  struct stat status {};
+  return named_descriptor(path.string()) || (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode));
+}
 
 bool write_all(int fd, std::string_view bytes) {
   while (!bytes.empty()) {

@@ -20,6 +20,9 @@ namespace baleen {
 // Writes all of `bytes`, in more than one piece if it must be. Returns false, with errno set, if that failed.
 bool write_all(int fd, std::string_view bytes);
 
+// Whether there is a pipe or a device of that name: what NewFile and LineFile write directly.
+bool is_written_directly(const std::filesystem::path& path);
+
 // Written under another name in the same folder, and renamed when it is whole.
 class NewFile {
  public:

@@ -1,6 +1,7 @@
 // One line that says how far a long piece of work is.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -15,10 +16,14 @@ class Progress {
     terminal,  // one line, written over and erased at the end; appears after half a second
     lines,     // a line a second, and one when all is done: for logs
   };
-  using Write = std::function<void(std::string_view)>;
+  // Where it goes, and of how many columns that is now: a line that wraps could not be written over.
+  struct Screen {
+    std::function<void(std::string_view)> write;
+    std::function<std::size_t()> columns;
+  };
 
   // "prefill", 8192, "tokens"; a total of 0 is not known.
-  Progress(Mode mode, std::string work, std::uint64_t total, std::string unit, Write write);
+  Progress(Mode mode, std::string work, std::uint64_t total, std::string unit, Screen screen);
   ~Progress() { erase(); }
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -36,9 +41,9 @@ class Progress {
   std::string work_;
   std::uint64_t total_;
   std::string unit_;
-  Write write_;
-  double next_;  // seconds at which the line is due
-  bool shown_ = false;
+  Screen screen_;
+  double next_;            // seconds at which the line is due
+  std::size_t shown_ = 0;  // columns
 };
 
 }  // namespace baleen

@@ -1,10 +1,10 @@
 #include "report/units.h"
 
-#include <limits>
 #include <array>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <limits>
 #include <optional>
 #include <system_error>
 

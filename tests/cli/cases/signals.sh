@@ -1,4 +1,4 @@
-# SIGINT and SIGTERM: what was generated is written whole, then the signal has its effect.
+# SIGINT, SIGTERM and SIGHUP: what was generated is written whole, then the signal has its effect.
 # The program waits in a write to the pipe "out" until the signal was sent; then the pipe is read.
 interrupt() {
   mkfifo out err
@@ -6,17 +6,15 @@ interrupt() {
   local pid=$!
   exec 3<out 4<err
   head -c 1 <&3 >start
-  kill -s "$1" $pid
-  cat <&3 >rest
-  wait $pid 2>/dev/null
+  { kill -s "$1" $pid; cat <&3 >rest; wait $pid; } 2>/dev/null # or bash may say what ended it
   echo "status $?, stderr: $(cat <&4)"
   cat start rest >text
   exec 3<&- 4<&-
   rm out err
 }
 # A script's background jobs ignore SIGINT otherwise.
-default='env --default-signal=INT,TERM'
-for signal in INT TERM; do
+default='env --default-signal=INT,TERM,HUP'
+for signal in INT TERM HUP; do
   interrupt $signal --logprobs 512
   tail -c 1 text | od -An -c
   [ "$(wc -l <text)" -lt 500 ] && echo 'ended early'
@@ -36,3 +34,13 @@ for attempt in 1 2 3 4 5; do
 done
 echo "status $status"
 jq -c '[.finish_reason, .completion_tokens < 500, (.logprobs | length) == .completion_tokens]' object
+# A pipe that nobody reads yet holds no signal back. The prompt is read last before it is opened.
+mkfifo in silent
+for signal in INT HUP; do
+  $default "$PROGRAM" run -m $MODEL --isa scalar --greedy -n 1 -f in -o silent &
+  pid=$!
+  echo hello >in
+  sleep 0.2
+  { kill -s $signal $pid; wait $pid; } 2>/dev/null
+  echo "status $?"
+done

@@ -2,7 +2,9 @@
 try baleen run -h
 try baleen --help
 [ "$(baleen -h)" = "$(baleen --help)" ] && echo 'baleen -h: same'
-baleen run -h | awk 'length > 80 { print "too wide: " $0 } END { print (NR <= 24 ? "fits a screen" : "too long: " NR) }'
+for command in '' run quantize bench route-stats; do
+  baleen $command -h | awk 'length > 80 { print "too wide: " $0 } END { print (NR <= 24 ? "fits a screen" : "too long: " NR) }'
+done
 baleen run --help | awk 'length > 80 { print "too wide: " $0 }'
 baleen --version | sed -E 's/[0-9]+\.[0-9]+\.[0-9]+ \(commit [0-9a-z]+\)/V (commit C)/' | sed -n 1p
 baleen --version | sed -n 's/: .*/:/p'
