@@ -119,7 +119,7 @@ void warn(const QuantizeOptions& o, const Source& source, const Plan& plan,
   const Loaders loaders = loaders_of(module_formats(source, decisions));
   if (!loaders.transformers.empty()) note(o, "transformers will not load this: " + loaders.transformers);
   if (!loaders.vllm.empty()) note(o, "vLLM will not load this: " + loaders.vllm);
-  if (const std::string kept = kept_by_group(source, plan); !kept.empty()) note(o, kept);
+  for (const std::string& text : kept_notes(source, plan)) note(o, text);
   const auto again = std::count_if(plan.modules.begin(), plan.modules.end(), [&](const PlannedModule& m) {
     const SourceModule& module = source.modules()[static_cast<std::size_t>(&m - plan.modules.data())];
     return m.work == Work::encode && module.is_quantized() &&

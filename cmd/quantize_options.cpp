@@ -40,7 +40,8 @@ std::vector<Option> format_options(QuantizeOptions& o) {
        .group = group,
        .brief = "columns that share a scale in int8 and int4, or channel",
        .text = "Columns that share a scale in int8 and int4; channel: all of a row. A matrix whose rows the "
-               "group does not divide stays as it is, and is named.",
+               "group does not divide is not quantized, and is named: it stays as stored, or becomes bf16 "
+               "where OUT's form has no room for what it is.",
        .fallback = "32",
        .set =
            [&o](std::string_view value) {
@@ -66,7 +67,8 @@ std::vector<Option> format_options(QuantizeOptions& o) {
        .group = group,
        .brief = "leave modules as they are in whose name REGEX is found",
        .text = "Leave modules as they are in whose name the regular expression is found, such as "
-               "'layers\\.0\\.' or 'kv_b_proj'. One that is found in no name is an error.",
+               "'layers\\.0\\.' or 'kv_b_proj'. One that is found in no name is an error. What is fp8 in IN "
+               "becomes bf16 beside other formats.",
        .repeatable = true,
        .in_brief = false,
        .set = [&o](std::string_view value) { o.keep.emplace_back(value); }},

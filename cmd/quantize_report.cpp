@@ -119,6 +119,33 @@ std::string cell_text(const Cell& cell, bool mixed) {
   return error.empty() ? text : text + ": " + error;
 }
 
+// What is not quantized for one reason and meets one fate.
+struct KeptModules {
+  std::size_t count = 0;
+  std::string names;    // of the first ones, a line each
+  std::string formats;  // that they are stored in
+
+  std::string matrices(const std::string& one, const std::string& many) const {
+    return std::to_string(count) + (count == 1 ? " matrix " + one : " matrices " + many);
+  }
+};
+
+KeptModules kept_modules(const Source& source, const Plan& plan, Kept why, Work work) {
+  KeptModules kept;
+  for (std::size_t i = 0; i < plan.modules.size(); ++i) {
+    if (plan.modules[i].decision.kept != why || plan.modules[i].work != work) continue;
+    const SourceModule& module = source.modules()[i];
+    if (kept.count++ < named_modules)
+      kept.names += "\n  " + module.name + ", rows of " + std::to_string(module.weight->matrix.cols);
+    const std::string format = stored_as(module);
+    if (kept.formats.find(format) == std::string::npos)
+      kept.formats += (kept.formats.empty() ? "" : " and ") + format;
+  }
+  if (kept.count > named_modules)
+    kept.names += "\n  and " + std::to_string(kept.count - named_modules) + " more";
+  return kept;
+}
+
 }  // namespace
 
 std::string quantize_text(const QuantizeReport& r) {
@@ -197,19 +224,28 @@ std::string quantize_json(const QuantizeReport& r) {
   return object.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
-std::string kept_by_group(const Source& source, const Plan& plan) {
-  std::string names;
-  std::size_t count = 0;
-  for (std::size_t i = 0; i < plan.modules.size(); ++i) {
-    if (plan.modules[i].decision.kept != Kept::by_group) continue;
-    const SourceModule& module = source.modules()[i];
-    if (count++ < named_modules)
-      names += "\n  " + module.name + ", rows of " + std::to_string(module.weight->matrix.cols);
-  }
-  if (count == 0) return "";
-  if (count > named_modules) names += "\n  and " + std::to_string(count - named_modules) + " more";
-  return std::to_string(count) + (count == 1 ? " matrix stays" : " matrices stay") +
-         " as stored, the group does not divide the rows:" + names;
+std::vector<std::string> kept_notes(const Source& source, const Plan& plan) {
+  const KeptModules stored = kept_modules(source, plan, Kept::by_group, Work::copy);
+  const KeptModules widened = kept_modules(source, plan, Kept::by_group, Work::widen);
+  const KeptModules asked = kept_modules(source, plan, Kept::by_request, Work::widen);
+  std::vector<std::string> notes;
+  if (stored.count > 0)
+    notes.push_back(stored.matrices("stays", "stay") +
+                    " as stored, the group does not divide the rows:" + stored.names);
+  if (widened.count > 0)
+    notes.push_back(widened.matrices("becomes", "become") +
+                    " bf16, the group does not divide the rows and OUT's form has no room for " +
+                    widened.formats + ":" + widened.names);
+  if (asked.count > 0)
+    notes.push_back(
+        asked.matrices("that is not to be quantized becomes", "that are not to be quantized become") +
+        " bf16, OUT's form has no room for " + asked.formats);
+  std::uint64_t before = 0;
+  for (const SourceModule& module : source.modules()) before += module.bytes();
+  if (plan.tensor_bytes > before)
+    notes.push_back("OUT is larger than IN: " + format_bytes(plan.tensor_bytes) + " instead of " +
+                    format_bytes(before));
+  return notes;
 }
 
 std::string check_text(const std::string& dir, const CheckResult& r) {

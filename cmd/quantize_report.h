@@ -24,8 +24,9 @@ struct QuantizeReport {
 std::string quantize_text(const QuantizeReport&);
 std::string quantize_json(const QuantizeReport&);
 
-// Modules that stay because the group does not divide their rows, in a sentence; "" if there are none.
-std::string kept_by_group(const Source&, const Plan&);
+// What may be a surprise, a sentence each: matrices that the group does not divide, those that become bf16
+// because their form cannot stand beside the others, and a result that is larger than its source.
+std::vector<std::string> kept_notes(const Source&, const Plan&);
 
 std::string check_text(const std::string& dir, const CheckResult&);
 std::string check_json(const std::string& dir, const CheckResult&);

@@ -26,7 +26,7 @@ bool same(const ModuleFormat& a, const ModuleFormat& b) {
 }
 
 std::string format_of(const ModuleFormat& module) {
-  return module.name + (module.target ? " becomes " + target_name(*module.target) : " stays");
+  return module.name + (module.target ? " is " + target_name(*module.target) : " is not quantized");
 }
 
 // Modules that must be alike, by unit: remembers the first one of each, and the first that differs from it.

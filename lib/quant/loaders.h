@@ -15,7 +15,7 @@ struct Loaders {
   std::string vllm;          // one scheme for a layer's experts, and for the parts of what it fuses
 };
 
-// `modules` are all linear layers; those that stay count as one way of storing.
+// `modules` are all linear layers; those that are not quantized count as one way of storing.
 Loaders loaders_of(std::span<const ModuleFormat> modules);
 
 }  // namespace baleen

@@ -15,7 +15,7 @@
 
 namespace baleen {
 
-// Why a module stays as it is.
+// Why a module is not quantized.
 enum class Kept : std::uint8_t {
   no,
   by_nature,   // routers, norms, embeddings, the output head

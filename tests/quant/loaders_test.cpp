@@ -66,13 +66,13 @@ TEST_CASE("kinds of module may differ, single experts may not") {
   CHECK(by_layer.transformers ==
         "transformers reads all routed experts of a model in one format: "
         "model.layers.0.mlp.experts.0.gate_proj "
-        "becomes int4 group 32, model.layers.1.mlp.experts.0.gate_proj becomes int8 group 32");
+        "is int4 group 32, model.layers.1.mlp.experts.0.gate_proj is int8 group 32");
   CHECK(by_layer.vllm.empty());
   for (const std::optional<Target>& target : {std::optional<Target>(int8), std::optional<Target>()}) {
     const Loaders by_expert = with({"model.layers.1.mlp.experts.1"}, target);
     CHECK(!by_expert.transformers.empty());
-    CHECK(by_expert.vllm.find(target ? "experts.1.gate_proj becomes int8" : "experts.1.gate_proj stays") !=
-          std::string::npos);
+    CHECK(by_expert.vllm.find(target ? "experts.1.gate_proj is int8"
+                                     : "experts.1.gate_proj is not quantized") != std::string::npos);
   }
   for (const char* part :
        {"model.layers.1.self_attn.q_a_proj", "model.layers.0.mlp.shared_experts.up_proj"}) {
