@@ -1,5 +1,6 @@
 // baleen quantize: a published checkpoint made smaller, in a folder that other engines load too.
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <optional>
 #include <span>
@@ -16,6 +17,7 @@
 #include "cmd/model_folder.h"
 #include "cmd/output.h"
 #include "cmd/parse.h"
+#include "cmd/prompt.h"
 #include "cmd/quantize_options.h"
 #include "cmd/quantize_report.h"
 #include "cmd/signals.h"
@@ -65,6 +67,9 @@ void check_combinations(const QuantizeOptions& o) {
   if (o.dry_run && (o.verify || o.resume || o.force))
     throw UsageError("--dry-run writes nothing: without --verify, --resume and --force");
   if (o.feedback && !o.calibrate) throw UsageError("--method gptq needs a text: --calibrate TEXT");
+  // In the environment a bound of memory may stand for runs that heed it.
+  if (!o.calibrate && (o.calibrate_tokens || (o.memory && !std::getenv("BALEEN_MEMORY"))))
+    throw UsageError("--calibrate-tokens and --memory belong to --calibrate");
   if (o.group_given && o.to && (*o.to == Encoding::fp8 || *o.to == Encoding::mxfp4))
     throw UsageError(std::string("--group belongs to int4 and int8; ") +
                      (*o.to == Encoding::fp8 ? "fp8 has blocks of 128 by 128" : "mxfp4 has groups of 32"));
@@ -160,49 +165,61 @@ int dry_run(const QuantizeOptions& o, const Source& source, const Plan& plan, Th
   return 0;
 }
 
-// What the model reads for calibration.
-std::vector<TokenId> calibration_tokens(const QuantizeOptions& o, const Source& source) {
-  if (!o.calibrate) return {};
-  const Tokenizer tokenizer = Tokenizer::open(source.dir());
-  std::vector<TokenId> ids =
-      tokenizer.encode(read_small_file(*o.calibrate, largest_text), Tokenizer::SpecialTokens::add);
-  if (ids.size() > o.calibrate_tokens) ids.resize(o.calibrate_tokens);
-  return ids;
-}
-
-// Everything but source and layout that the result's bytes depend on, in the words of the command line.
-std::string settings(const QuantizeOptions& o, std::span<const TokenId> ids) {
-  std::string text = std::string("--scale ") + (o.scale == ScaleRule::mse ? "mse" : "minmax");
-  if (!o.calibrate) return text;
-  // Calibration reads through the kernels of the forward pass, which round as their instruction set does.
-  return text + " --method " + (o.feedback ? "gptq" : "rtn") + " --calibrate " + std::to_string(ids.size()) +
-         " tokens " + to_hex(Checksum().add(std::as_bytes(ids)).value()) + " --isa " +
-         describe_kernels(choose_kernels(o.isa));
-}
-
 std::uint64_t calibration_memory(const QuantizeOptions& o) {
   if (o.memory && o.memory->bytes) return *o.memory->bytes;
   const std::optional<MemoryState> state = memory_state();
   return state ? state->available / 5 * 4 : 0;
 }
 
+// What the model reads for --calibrate, and by which means. Whatever is wrong with them is found when it is
+// made, before the work.
+struct Reading {
+  std::vector<TokenId> ids;
+  std::optional<Blas> blas;
+  CalibrationOptions options;
+
+  Reading(const QuantizeOptions& o, const Source& source) {
+    const std::string text = read_small_file(*o.calibrate, largest_text);
+    check_utf8(text, *o.calibrate);
+    ids = Tokenizer::open(source.dir()).encode(text, Tokenizer::SpecialTokens::add);
+    if (ids.size() < 2)
+      throw Error(*o.calibrate + ": " + std::to_string(ids.size()) + " tokens, expected two at least");
+    ids.resize(std::min<std::size_t>(ids.size(), o.calibrate_tokens.value_or(default_calibrate_tokens)));
+    if (o.feedback) blas.emplace();
+    options.window = std::min<std::size_t>(options.window, source.model().config().max_position_embeddings);
+    options.blas = blas ? &*blas : nullptr;
+    options.memory = calibration_memory(o);
+    Calibration::check(source.model(), ids, options);
+  }
+  Reading(const Reading&) = delete;  // the options refer to it
+  Reading& operator=(const Reading&) = delete;
+};
+
+// Everything but source and layout that the result's bytes depend on, in the words of the command line.
+std::string settings(const QuantizeOptions& o, const Reading* reading) {
+  std::string text = std::string("--scale ") + (o.scale == ScaleRule::mse ? "mse" : "minmax");
+  if (!reading) return text;
+  const std::span<const TokenId> ids = reading->ids;
+  // Calibration reads through the kernels of the forward pass, which round as their instruction set does.
+  return text + " --method " + (o.feedback ? "gptq" : "rtn") + " --calibrate " + std::to_string(ids.size()) +
+         " tokens " + to_hex(Checksum().add(std::as_bytes(ids)).value()) + " --isa " +
+         describe_kernels(choose_kernels(o.isa));
+}
+
 // Encodes what the model's reading of the text guides.
 void calibrate(const QuantizeOptions& o, const Source& source, const Plan& plan, Output& output,
-               ThreadPool& pool, std::span<const TokenId> ids, const JobOptions& job) {
-  const std::optional<Blas> blas = o.feedback ? std::make_optional<Blas>() : std::nullopt;
-  CalibrationOptions options;
-  options.window = std::min<std::size_t>(options.window, source.model().config().max_position_embeddings);
-  options.blas = blas ? &*blas : nullptr;
-  options.memory = calibration_memory(o);
-  const Calibration::Memory memory = Calibration::memory(source.model(), ids.size(), pool.size(), options);
+               ThreadPool& pool, const Reading& reading, const JobOptions& job) {
+  const Calibration::Memory memory =
+      Calibration::memory(source.model(), reading.ids.size(), pool.size(), reading.options);
   if (o.verbose)
-    note(o, "calibration with " + std::to_string(ids.size()) + " tokens: at least " +
+    note(o, "calibration with " + std::to_string(reading.ids.size()) + " tokens: at least " +
                 format_bytes(memory.least) + " of memory, all in memory with " +
                 format_bytes(memory.comfortable));
-  const CalibrationResult result = write_calibrated(source, plan, output, pool, job, ids, options);
+  const CalibrationResult result =
+      write_calibrated(source, plan, output, pool, job, reading.ids, reading.options);
   if (result.unguided > 0)
     note(o, std::to_string(result.unguided) + " of " + std::to_string(result.guided + result.unguided) +
-                " matrices were reached by fewer than " + std::to_string(options.least_tokens) +
+                " matrices were reached by fewer than " + std::to_string(reading.options.least_tokens) +
                 " tokens and quantized without calibration; a longer text reaches more");
   if (o.verbose && o.feedback)
     note(o, "largest damping of a Hessian: " + format_fixed(100 * result.most_damping, 0) + " %");
@@ -219,12 +236,11 @@ std::vector<EncodeError> verify(const QuantizeOptions& o, const Source& source, 
 }
 
 int write(const QuantizeOptions& o, const Source& source, const Plan& plan, const std::string& config,
-          ThreadPool& pool) {
+          const Reading* reading, ThreadPool& pool) {
   const kernels::Kernels& kernels = choose_kernels(o.isa);
-  const std::vector<TokenId> ids = calibration_tokens(o, source);
   const OutputOptions options{.resume = o.resume,
                               .force = o.force,
-                              .settings = settings(o, ids),
+                              .settings = settings(o, reading),
                               .source = model_fingerprint(source.dir(), source.model().checkpoint()),
                               .beside = bytes_beside(source, plan)};
   const fs::path out = output_folder(*o.out);
@@ -243,7 +259,7 @@ int write(const QuantizeOptions& o, const Source& source, const Plan& plan, cons
                          .rule = o.scale,
                          .cancel = SignalFlag::cancel(),
                          .on_progress = bytes.callback()};
-    if (o.calibrate) calibrate(o, source, plan, output, pool, ids, job);
+    if (reading) calibrate(o, source, plan, output, pool, *reading, job);
     write_modules(source, plan, output, pool, job);
     for (const std::string& name : complete_folder(source, plan, output, config))
       note(o, name + " is too large to be copied");
@@ -291,12 +307,15 @@ int work(const QuantizeOptions& o) {
                              .rules = o.bits ? parse_bits(*o.bits, o.group) : std::vector<BitsRule>(),
                              .keep = o.keep,
                              .only = o.only};
-  const std::vector<Decision> decisions =
-      o.target_size ? fit(o, source, wanted, pool) : choose(source, wanted);
+  std::vector<Decision> decisions;
+  if (!o.target_size) decisions = choose(source, wanted);
+  std::optional<Reading> reading;
+  if (o.calibrate) reading.emplace(o, source);
+  if (o.target_size) decisions = fit(o, source, wanted, pool);
   const Plan plan = make_plan(source, decisions, o.shard_size);
   warn(o, source, plan, decisions);
   if (o.dry_run) return dry_run(o, source, plan, pool);
-  return write(o, source, plan, config_json(source, decisions), pool);
+  return write(o, source, plan, config_json(source, decisions), reading ? &*reading : nullptr, pool);
 }
 
 }  // namespace

@@ -198,7 +198,7 @@ std::vector<Option> output_options(QuantizeOptions& o) {
        .brief = "print what would become of each kind of tensor, and stop",
        .text =
            "Print what would become of each kind of tensor, the sizes, and the error to expect, measured on "
-           "a sample of rows; write nothing. OUT may be left away.",
+           "a sample of rows without calibration; write nothing. OUT may be left away.",
        .set = [&o](std::string_view) { o.dry_run = true; }},
       {.name = "verify",
        .group = group,

@@ -14,6 +14,8 @@
 
 namespace baleen::cmd {
 
+inline constexpr std::uint64_t default_calibrate_tokens = 65'536;
+
 struct QuantizeOptions : CommonOptions {
   std::optional<std::string> in, out;
 
@@ -30,7 +32,7 @@ struct QuantizeOptions : CommonOptions {
   ScaleRule scale = ScaleRule::mse;
   bool feedback = false;                 // --method gptq
   std::optional<std::string> calibrate;  // a text
-  std::uint64_t calibrate_tokens = 65'536;
+  std::optional<std::uint64_t> calibrate_tokens;
 
   std::uint64_t shard_size = std::uint64_t{4} << 30;
   bool dry_run = false;

@@ -344,18 +344,22 @@ Calibration::Memory Calibration::memory(const Model& model, std::size_t tokens, 
           needs.runner + needs.routes + needs.lane * threads + needs.activations};
 }
 
-Calibration::Calibration(const Model& model, std::span<const TokenId> ids, ThreadPool& pool,
-                         const CalibrationOptions& options) {
+void Calibration::check(const Model& model, std::span<const TokenId> ids, const CalibrationOptions& options) {
   const std::size_t vocab = model.config().vocab_size;
   if (ids.size() < 2)
     throw Error("a text of " + std::to_string(ids.size()) + " tokens is too short to calibrate on");
   for (const TokenId id : ids)
     if (id < 0 || static_cast<std::size_t>(id) >= vocab)
       throw Error("token " + std::to_string(id) + " is outside the vocabulary of " + std::to_string(vocab));
-  const std::uint64_t least = memory(model, ids.size(), pool.size(), options).least;
+  const std::uint64_t least = memory(model, ids.size(), 1, options).least;
   if (options.memory > 0 && options.memory < least)
     throw Error("calibrating on " + format_count(ids.size()) + " tokens needs at least " +
                 format_bytes(least) + " of memory, allowed are " + format_bytes(options.memory));
+}
+
+Calibration::Calibration(const Model& model, std::span<const TokenId> ids, ThreadPool& pool,
+                         const CalibrationOptions& options) {
+  check(model, ids, options);
   state_ = std::make_unique<State>(model, ids, pool, options);
 }
 

@@ -70,8 +70,7 @@ struct Guide {
 
 class Calibration {
  public:
-  // Throws Error if options.memory is less than the least that works, naming both, if there are fewer than
-  // two tokens, or if one is outside the vocabulary.
+  // Throws as check does.
   Calibration(const Model&, std::span<const TokenId> ids, ThreadPool&, const CalibrationOptions&);
   ~Calibration();
 
@@ -81,6 +80,10 @@ class Calibration {
     std::uint64_t comfortable = 0;
   };
   static Memory memory(const Model&, std::size_t tokens, std::size_t threads, const CalibrationOptions&);
+
+  // Throws Error if options.memory is less than the least that works, naming both, if there are fewer than
+  // two tokens, or if one is outside the vocabulary.
+  static void check(const Model&, std::span<const TokenId> ids, const CalibrationOptions&);
 
   // Goes on to the next stage, the first one at first; false behind the last. Every stage of every layer
   // comes.
