@@ -25,6 +25,7 @@
 #include "cmd/model_folder.h"
 #include "cmd/output.h"
 #include "cmd/parse.h"
+#include "cmd/prompt.h"
 #include "cmd/rounded_head.h"
 #include "cmd/signals.h"
 #include "cmd/weight_memory.h"
@@ -543,8 +544,9 @@ int run_quality(const BenchOptions& o) {
     reference = Model::open(*o.reference);
     check_same_tokenizer(folder, *o.reference, model, *reference);
   }
-  const std::vector<TokenId> ids =
-      tokenizer.encode(read_small_file(*o.text, largest_text), Tokenizer::SpecialTokens::add);
+  const std::string text = read_small_file(*o.text, largest_text);
+  check_utf8(text, *o.text);
+  const std::vector<TokenId> ids = tokenizer.encode(text, Tokenizer::SpecialTokens::add);
   if (ids.size() < 2)
     throw Error(*o.text + ": " + std::to_string(ids.size()) + " tokens, expected two at least");
   for (const TokenId id : ids) {

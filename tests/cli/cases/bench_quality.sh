@@ -17,3 +17,5 @@ mkdir other && ln -s ../model/config.json ../model/model.safetensors other/ && j
 try baleen bench -m $MODEL --ppl text --kl other
 : >empty
 try baleen bench -m $MODEL --ppl empty
+printf 'caf\xe9' >latin1
+try baleen bench -m $MODEL --ppl latin1
