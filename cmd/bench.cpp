@@ -148,7 +148,7 @@ int print_books(const BenchOptions& o) {
 int print_given_cost(const BenchOptions& o) {
   const std::vector<std::uint64_t>& prompts = o.prompts ? *o.prompts : default_prompts;
   const Request request{.in = static_cast<double>(*std::max_element(prompts.begin(), prompts.end())),
-                        .out = static_cast<double>(o.new_tokens)};
+                        .out = static_cast<double>(o.new_tokens.value_or(default_new_tokens))};
   need(request.in + request.out > 0, "a request", "-p or -n above 0");
   const CostReport report = cost_report(o, request, {.in = *o.prefill_speed, .out = *o.decode_speed});
   if (o.format == Format::json) {
@@ -168,9 +168,12 @@ std::vector<std::uint64_t> that_fit(std::vector<std::uint64_t> sizes, std::uint6
 }
 
 std::vector<SpeedTest> choose_tests(const BenchOptions& o, std::size_t context) {
-  std::vector<SpeedTest> tests =
-      speed_tests(o.prompts ? *o.prompts : that_fit(default_prompts, 0, context), o.new_tokens,
-                  o.depths ? *o.depths : that_fit(default_depths, o.new_tokens, context), o.batches);
+  const std::uint64_t new_tokens = o.new_tokens.value_or(default_new_tokens);
+  std::vector<std::uint64_t> depths = o.depths ? *o.depths : that_fit(default_depths, new_tokens, context);
+  // Tokens that were asked for and fit behind no default depth are a mistake.
+  if (depths.empty() && o.new_tokens) depths = {default_depths.front()};
+  std::vector<SpeedTest> tests = speed_tests(o.prompts ? *o.prompts : that_fit(default_prompts, 0, context),
+                                             new_tokens, depths, o.batches);
   for (const SpeedTest& test : tests) {
     if (test.depth + test.tokens <= context) continue;
     throw UsageError(test_name(test) + ": " + std::to_string(test.depth + test.tokens) +

@@ -64,7 +64,7 @@ std::vector<Option> test_options(BenchOptions& o) {
        .brief = "tokens in the context before decoding",
        .text =
            "Decode behind N tokens, which are really computed first. Of the default depths those that do not "
-           "fit the model's context are left out.",
+           "fit the model's context are left out; where none does, -n is an error.",
        .fallback = "0,2048",
        .set = [&o](std::string_view value) { o.depths = parse_counts(value, 0, most_tokens); }},
       {.name = "batch",

@@ -17,7 +17,7 @@ namespace baleen::cmd {
 struct BenchOptions : CommonOptions {
   // Without a list, the default's sizes that fit the model's context.
   std::optional<std::vector<std::uint64_t>> prompts;
-  std::uint64_t new_tokens = 32;
+  std::optional<std::uint64_t> new_tokens;
   std::optional<std::vector<std::uint64_t>> depths;
   std::vector<std::uint64_t> batches = {1, 4};
   std::size_t repetitions = 5;
@@ -49,6 +49,7 @@ struct BenchOptions : CommonOptions {
 };
 
 inline const std::vector<std::uint64_t> default_prompts = {1, 8, 32, 128, 512};
+inline constexpr std::uint64_t default_new_tokens = 32;
 inline const std::vector<std::uint64_t> default_depths = {0, 2048};
 
 // The definition of `baleen bench`; its options set the fields of `target`, which must outlive it.

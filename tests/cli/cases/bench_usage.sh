@@ -37,3 +37,5 @@ try baleen bench --shape config.json
 echo '{"schema": 1, "models": [{"name": "A", "price_in": -1}, 5]}' >prices.json
 try baleen bench --cost-per-hour 1 --prices prices.json --prefill-tps 1 --decode-tps 1
 try baleen bench -m $MODEL --ppl nowhere.txt
+# Of the default depths none is left for these tokens.
+try baleen bench -m $MODEL -n 4000
