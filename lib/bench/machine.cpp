@@ -1,10 +1,13 @@
 #include "bench/machine.h"
-#include "clock.h"
 
 #include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <fstream>
+
+#include "clock.h"
+#include "clock.h"
+#include "model/forward.h"
 
 namespace baleen {
 namespace {
@@ -77,9 +80,11 @@ std::uint64_t bandwidth_buffer_bytes(std::uint64_t last_level_cache, std::uint64
   return std::max<std::uint64_t>(1, most / block_bytes) * block_bytes;
 }
 
-MachineLimits::MachineLimits(ThreadPool& pool, const kernels::Kernels& kernels, std::uint64_t buffer_bytes)
-    : pool_(pool), kernels_(kernels), buffer_(buffer_bytes) {
+MachineLimits::MachineLimits(ThreadPool& pool, const kernels::Kernels& kernels, std::uint64_t buffer_bytes,
+                             const std::atomic<bool>* cancel)
+    : pool_(pool), kernels_(kernels), cancel_(cancel), buffer_(buffer_bytes) {
   pool_.parallel_for(buffer_.bytes().size() / block_bytes, [&](std::size_t block, std::size_t) {
+    check_cancelled(cancel_);
     std::memset(buffer_.bytes().data() + block * block_bytes, static_cast<int>(block % 251 + 1), block_bytes);
   });
   constexpr double shortest = 0.004;  // seconds: long beside a thread's waking up
@@ -92,8 +97,10 @@ MachineLimits::MachineLimits(ThreadPool& pool, const kernels::Kernels& kernels, 
 }
 
 void MachineLimits::measure() {
-  bandwidths_.push_back(median_of_passes([&] { return read_once(); }));
-  peaks_.push_back(median_of_passes([&] { return compute_once(); }));
+  const double bandwidth = median_of_passes([&] { return read_once(); });
+  const double peak = median_of_passes([&] { return compute_once(); });
+  bandwidths_.push_back(bandwidth);
+  peaks_.push_back(peak);
 }
 
 double MachineLimits::read_once() {
@@ -101,6 +108,7 @@ double MachineLimits::read_once() {
   const std::size_t blocks = buffer_.bytes().size() / block_bytes;
   const auto start = Clock::now();
   pool_.parallel_for(blocks, [&](std::size_t block, std::size_t) {
+    check_cancelled(cancel_);
     sum.fetch_xor(read_block(buffer_.bytes().data() + block * block_bytes), std::memory_order_relaxed);
   });
   return static_cast<double>(blocks * block_bytes) / seconds_since(start);
@@ -111,6 +119,7 @@ double MachineLimits::compute_once() {
   std::atomic<double> operations{0};
   const auto start = Clock::now();
   pool_.parallel_for(shares * pool_.size(), [&](std::size_t, std::size_t) {
+    check_cancelled(cancel_);
     operations.fetch_add(kernels_.peak(rounds_), std::memory_order_relaxed);
   });
   return operations / seconds_since(start);

@@ -1,6 +1,7 @@
 // What this machine can do at most, measured: how fast its memory is read and how fast it multiplies.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -8,9 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "runtime/huge_memory.h"
 #include "bench/statistics.h"
 #include "kernels/kernels.h"
+#include "runtime/huge_memory.h"
 #include "runtime/thread_pool.h"
 
 namespace baleen {
@@ -28,10 +29,13 @@ std::uint64_t bandwidth_buffer_bytes(std::uint64_t last_level_cache, std::uint64
 // Measures again and again, since the speed of shared and throttled machines wanders; the median counts.
 class MachineLimits {
  public:
-  // Writes `buffer_bytes` of memory. Refers to pool and kernels.
-  MachineLimits(ThreadPool&, const kernels::Kernels&, std::uint64_t buffer_bytes);
+  // Writes `buffer_bytes` of memory. Refers to pool and kernels. Throws Cancelled soon after `cancel` is set,
+  // which may be null.
+  MachineLimits(ThreadPool&, const kernels::Kernels&, std::uint64_t buffer_bytes,
+                const std::atomic<bool>* cancel);
 
-  void measure();  // one sample of both, a fraction of a second
+  // One sample of both, a fraction of a second. Throws Cancelled, and leaves that sample out.
+  void measure();
 
   // Bytes read a second by all threads, floating-point operations a second of all threads.
   Summary bandwidth() const { return summarize(bandwidths_); }
@@ -44,6 +48,7 @@ class MachineLimits {
 
   ThreadPool& pool_;
   const kernels::Kernels& kernels_;
+  const std::atomic<bool>* cancel_;
   HugeMemory buffer_;
   std::size_t rounds_ = 1;  // of the compute loop, for a few milliseconds
   std::vector<double> bandwidths_;

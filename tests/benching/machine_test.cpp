@@ -2,10 +2,12 @@
 
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 
 #include "kernels/dispatch.h"
+#include "model/forward.h"
 
 using namespace baleen;
 namespace fs = std::filesystem;
@@ -49,9 +51,26 @@ TEST_CASE("both limits are measured, for every instruction set") {
     CAPTURE(table.isa);
     CHECK(table.kernels->peak(1) > 0);
     CHECK(table.kernels->peak(1000) == 1000 * table.kernels->peak(1));
-    MachineLimits limits(pool, *table.kernels, std::uint64_t{32} << 20);
+    MachineLimits limits(pool, *table.kernels, std::uint64_t{32} << 20, nullptr);
     limits.measure();
     CHECK(limits.bandwidth().median > 0);
     CHECK(limits.peak().median > 0);
   }
+}
+
+TEST_CASE("measuring the machine stops when it is told to") {
+  ThreadPool pool(2);
+  const kernels::Kernels& kernels = *kernels::usable_tables().front().kernels;
+  constexpr std::uint64_t bytes = std::uint64_t{32} << 20;
+  std::atomic<bool> cancel{true};
+  CHECK_THROWS_AS(MachineLimits(pool, kernels, bytes, &cancel), Cancelled);
+  cancel = false;
+  MachineLimits limits(pool, kernels, bytes, &cancel);
+  limits.measure();
+  const double bandwidth = limits.bandwidth().median;
+  const double peak = limits.peak().median;
+  cancel = true;
+  CHECK_THROWS_AS(limits.measure(), Cancelled);
+  CHECK(limits.bandwidth().median == bandwidth);
+  CHECK(limits.peak().median == peak);
 }
