@@ -97,8 +97,8 @@ std::string cost_text(const CostReport& r) {
 
 Json cost_json(const CostReport& r) {
   Json object{{"cost_per_hour_dollars", r.cost_per_hour},
-              {"request_tokens_in", r.request.in},
-              {"request_tokens_out", r.request.out},
+              {"request_tokens_in", whole_if_it_is(r.request.in)},
+              {"request_tokens_out", whole_if_it_is(r.request.out)},
               {"tokens_in_per_second", r.speeds.in},
               {"tokens_out_per_second", r.speeds.out},
               {"cost_per_million_in_dollars", cost_per_million(r.speeds.in, r.cost_per_hour)},
@@ -153,11 +153,11 @@ std::string books_text(const BooksReport& r) {
 Json books_json(const BooksReport& r) {
   const Books books = keep_books(r.volume, r.prices, r.cost_per_hour);
   return Json{{"schema", 1},
-              {"hours", r.volume.hours},
+              {"hours", whole_if_it_is(r.volume.hours)},
               {"cost_per_hour_dollars", r.cost_per_hour},
-              {"tokens_in", r.volume.in},
-              {"tokens_cached", r.volume.cached},
-              {"tokens_out", r.volume.out},
+              {"tokens_in", whole_if_it_is(r.volume.in)},
+              {"tokens_cached", whole_if_it_is(r.volume.cached)},
+              {"tokens_out", whole_if_it_is(r.volume.out)},
               {"price_per_million_in_dollars", r.prices.in},
               {"price_per_million_cached_dollars", r.prices.cached},
               {"price_per_million_out_dollars", r.prices.out},

@@ -65,9 +65,12 @@ std::string quality_text(const QualityReport& r) {
     const Divergence& d = group.divergence;
     std::string name = group.name;
     if (const std::size_t at = name.find('_'); at != std::string::npos) name[at] = ' ';
+    if (d.positions == 0) {
+      table.add({name, "0", "-", "-", "-", "-", "-"});
+      continue;
+    }
     table.add({name, std::to_string(d.positions), scientific(d.mean_kl), scientific(d.median_kl),
-               scientific(d.kl_99), scientific(d.max_kl),
-               d.positions > 0 ? format_fixed(100 * d.top1_agreement, 2) + " %" : "-"});
+               scientific(d.kl_99), scientific(d.max_kl), format_fixed(100 * d.top1_agreement, 2) + " %"});
   }
   return text + "\n" + table.text();
 }
@@ -91,9 +94,11 @@ Json quality_json(const QualityReport& r) {
   object["reference_perplexity"] = perplexity(reference_nats);
   for (const Group& group : groups(r.predictions)) {
     const Divergence& d = group.divergence;
-    object["kl_nats"][group.name] = {{"positions", d.positions}, {"mean", d.mean_kl},
-                                     {"median", d.median_kl},    {"percentile_99", d.kl_99},
-                                     {"max", d.max_kl},          {"top1_agreement", d.top1_agreement}};
+    const auto known = [&](double value) { return d.positions > 0 ? Json(value) : Json(); };
+    object["kl_nats"][group.name] = {
+        {"positions", d.positions},     {"mean", known(d.mean_kl)},
+        {"median", known(d.median_kl)}, {"percentile_99", known(d.kl_99)},
+        {"max", known(d.max_kl)},       {"top1_agreement", known(d.top1_agreement)}};
   }
   return object;
 }

@@ -1,6 +1,7 @@
 #include "cmd/bench_report.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "cmd/weight_memory.h"
 #include "report/table.h"
@@ -178,8 +179,8 @@ void add_cache(Json& object, const SpeedReport& report, const SpeedResult& resul
                      {"miss_rate", f.miss_rate},
                      {"guess_precision", f.guess_precision},
                      {"guess_read_precision", f.guess_read_precision},
-                     {"bytes_needed_per_token", f.bytes_needed_per_token},
-                     {"bytes_read_per_token", f.bytes_read_per_token},
+                     {"bytes_needed_per_token", whole_if_it_is(f.bytes_needed_per_token)},
+                     {"bytes_read_per_token", whole_if_it_is(f.bytes_read_per_token)},
                      {"disk_bytes_per_second", f.disk_bytes_per_second},
                      {"disk_share", f.disk_share},
                      {"stall_share", f.stall_share},
@@ -201,9 +202,9 @@ Json to_json(const SpeedReport& report, const SpeedResult& result) {
                  {"seconds", result.seconds},
                  {"passes", result.passes},
                  {"unique_experts_per_layer", result.unique_experts},
-                 {"weight_bytes_per_pass", f.pass.weight_bytes},
-                 {"kv_bytes_per_pass", f.pass.kv_bytes},
-                 {"operations_per_pass", f.pass.operations},
+                 {"weight_bytes_per_pass", whole_if_it_is(f.pass.weight_bytes)},
+                 {"kv_bytes_per_pass", whole_if_it_is(f.pass.kv_bytes)},
+                 {"operations_per_pass", whole_if_it_is(f.pass.operations)},
                  {"read_bytes_per_second", f.bytes_per_second},
                  {"operations_per_second", f.operations_per_second},
                  {"bound", bound(f)},
@@ -242,6 +243,12 @@ std::string csv_number(double value) {
 }
 
 }  // namespace
+
+Json whole_if_it_is(double count) {
+  constexpr double exact = 9007199254740992;  // 2^53: up to it a double holds every whole number
+  if (count != std::floor(count) || std::abs(count) > exact) return count;
+  return static_cast<std::int64_t>(count);
+}
 
 std::string test_name(const SpeedTest& test) {
   std::string name(kind_name(test));

@@ -18,6 +18,9 @@ namespace baleen::cmd {
 
 using Json = nlohmann::ordered_json;
 
+// A number of tokens, bytes or operations: without a fraction where it has none.
+Json whole_if_it_is(double count);
+
 // Where a model is measured by some of its layers.
 struct Extrapolation {
   std::size_t measured_dense = 0;

@@ -13,6 +13,9 @@ jq '.read_bytes_per_second.median as $read | .operations_per_second.median as $c
 baleen bench $one --csv >lines
 sed 1q lines
 sed 1d lines | cut -d, -f 1-4
+# Counts are whole numbers, in both.
+awk -F, 'NR == 1 { for (i = 1; i <= NF; ++i) at[$i] = i; next } { print $at["weight_bytes_per_pass"], $at["kv_bytes_per_pass"], $at["operations_per_pass"] }' lines
+grep -m 3 -E '"(weight_bytes|kv_bytes|operations)_per_pass"' object
 baleen bench $one --markdown | grep -E '^(\| test|\|--|- command)' | sed -e 's/(baleen .*)/(baleen ...)/'
 # The model's context is short: default sizes that do not fit it are left out.
 jq .max_position_embeddings model/config.json

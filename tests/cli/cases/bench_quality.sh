@@ -11,6 +11,7 @@ baleen bench -m $MODEL --isa scalar --ppl text | sed -e 's/, [0-9.]* nats/, ... 
 baleen bench -m $MODEL --isa scalar --ppl text --kl $MODEL | sed -n '/^KL/,$p'
 baleen bench -m $MODEL --isa scalar --ppl text --kl int4 --json |
   jq -c '.reference, (.kl_nats | map_values(keys)), .kl_nats.all.mean > 0, .kl_nats.all.positions == .kl_nats.same_experts.positions + .kl_nats.rerouted.positions'
+baleen bench -m $MODEL --isa scalar --ppl text --kl $MODEL --json | jq -c '.kl_nats.rerouted, (.kl_nats.all | map_values(type))'
 # Not the same tokenizer; nothing to predict.
 try baleen bench -m $MODEL --ppl text --kl "$SOURCE/examples/model" 2>&1 | sed "s|$SOURCE|SOURCE|"
 mkdir other && ln -s ../model/config.json ../model/model.safetensors other/ && jq '.version = "2.0"' model/tokenizer.json >other/tokenizer.json
