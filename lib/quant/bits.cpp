@@ -144,13 +144,12 @@ const BitsRule* bits_rule(std::span<const BitsRule> rules, std::string_view part
   return rule == rules.rend() ? nullptr : &*rule;
 }
 
-void check_bits(std::span<const BitsRule> rules, const Config& config) {
+void check_bits(std::span<const BitsRule> rules, std::size_t layers) {
   for (const BitsRule& rule : rules)
     for (const LayerRange& range : rule.layers)
-      if (range.last >= config.num_hidden_layers)
+      if (range.last >= layers)
         throw UsageError("the rule " + in_quotes(rule.text) + ": there is no layer " +
-                         std::to_string(range.last) + ", the model's are 0 to " +
-                         std::to_string(config.num_hidden_layers - 1));
+                         std::to_string(range.last) + ", the model's are 0 to " + std::to_string(layers - 1));
 }
 
 void check_together(std::span<const Target> targets) {

@@ -18,7 +18,6 @@
 #include <string_view>
 #include <vector>
 
-#include "checkpoint/config.h"
 #include "quant/target.h"
 
 namespace baleen {
@@ -45,8 +44,8 @@ std::vector<BitsRule> parse_bits(std::string_view text, std::size_t group);
 // speaks of them. nullptr if none does.
 const BitsRule* bits_rule(std::span<const BitsRule>, std::string_view part, std::size_t layer);
 
-// Throws UsageError for a rule about layers that the model does not have.
-void check_bits(std::span<const BitsRule>, const Config&);
+// Throws UsageError for a rule about layers from `layers` on: the model does not have them.
+void check_bits(std::span<const BitsRule>, std::size_t layers);
 
 // Throws UsageError unless these can stand in one checkpoint: DeepSeek's fp8 form has room for no other.
 void check_together(std::span<const Target>);

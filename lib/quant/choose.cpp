@@ -47,6 +47,14 @@ void check_found(const Source& source, const std::vector<std::string>& expressio
   }
 }
 
+// Those of multi-token prediction included.
+std::size_t stored_layers(const Source& source) {
+  std::size_t layers = source.model().config().num_hidden_layers;
+  for (const SourceModule& module : source.modules())
+    if (module.layer != no_number) layers = std::max(layers, module.layer + 1);
+  return layers;
+}
+
 bool is_block_format(const Target& target) {
   return target.encoding == Encoding::fp8;
 }
@@ -79,7 +87,7 @@ std::string linear_name(const SourceModule& module) {
 }  // namespace
 
 std::vector<Decision> choose(const Source& source, const ChooseOptions& options) {
-  check_bits(options.rules, source.model().config());
+  check_bits(options.rules, stored_layers(source));
   const Search keep(options.keep, "--keep");
   const Search only(options.only, "--only");
   check_found(source, options.keep, "--keep");

@@ -97,10 +97,8 @@ TEST_CASE("formats that cannot stand in one checkpoint") {
 }
 
 TEST_CASE("layers that the model does not have") {
-  Config config;
-  config.num_hidden_layers = 27;
-  check_bits(parse_bits("all=int4,experts@0-26=int8", 32), config);
-  CHECK_THROWS_WITH_AS(check_bits(parse_bits("all=int4,experts@1,20-27=int8", 32), config),
+  check_bits(parse_bits("all=int4,experts@0-26=int8", 32), 27);
+  CHECK_THROWS_WITH_AS(check_bits(parse_bits("all=int4,experts@1,20-27=int8", 32), 27),
                        "the rule 'experts@1,20-27=int8': there is no layer 27, the model's are 0 to 26",
                        UsageError);
 }

@@ -11,3 +11,7 @@ try notes fp8 --to int8 --keep kv_b_proj
 make_model deepseek_v3-int8 int8
 try notes fp8 --to fp8 --keep layers.0
 try notes int8 --bits experts=int4
+# A layer of multi-token prediction, behind the model's last one, is a layer of --bits too.
+baleen quantize "$SOURCE/examples/model" --bits all=int4,all@5=keep --dry-run --json -q |
+  jq -c '.layers[] | [.layer, (.kinds["routed experts"].matrices // {} | keys)]'
+try baleen quantize "$SOURCE/examples/model" --bits all=int4,all@6=keep --dry-run 2>&1 | tail -n 2
