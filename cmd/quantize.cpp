@@ -246,7 +246,7 @@ int write(const QuantizeOptions& o, const Source& source, const Plan& plan, cons
   const fs::path out = output_folder(*o.out);
   if (o.resume && is_complete(out, output_identity(plan, options))) {
     tidy_output(out);
-    note(o, *o.out + " is done already");
+    if (o.verbose) note(o, *o.out + " is done already");
     print(o, {source, plan, o.verify ? verify(o, source, plan, out, pool) : std::vector<EncodeError>(),
               verified});
     return 0;

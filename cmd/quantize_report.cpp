@@ -150,7 +150,9 @@ KeptModules kept_modules(const Source& source, const Plan& plan, Kept why, Work 
 
 std::string quantize_text(const QuantizeReport& r) {
   using enum Table::Align;
-  const bool known = !r.errors.empty();
+  const std::vector<Row> rows = rows_of(r);
+  // Where everything stays as it is there is no error to tell of.
+  const bool known = std::any_of(rows.begin(), rows.end(), [](const Row& row) { return row.error.norm > 0; });
   const std::string heading = std::string(r.error_source) + " error";
   Table kinds({{"kind"},
                {"matrices", right},
@@ -160,7 +162,7 @@ std::string quantize_text(const QuantizeReport& r) {
                {"after", right},
                {known ? heading : "", right}});
   Row total;
-  for (const Row& row : rows_of(r)) {
+  for (const Row& row : rows) {
     kinds.add({row.part, std::to_string(row.modules), row.from, row.to, format_bytes(row.before),
                format_bytes(row.after), percent(row.error)});
     total.modules += row.modules;
@@ -171,8 +173,8 @@ std::string quantize_text(const QuantizeReport& r) {
   kinds.add({"all", std::to_string(total.modules), "", "", format_bytes(total.before),
              format_bytes(total.after), percent(total.error)});
   std::string text = kinds.text();
-  if (!known) return text;
   const Layers layers = layers_of(r);
+  if (!known && !layers.mixed) return text;
   std::vector<Table::Column> columns{{"layer", right}};
   for (const std::string& part : layers.parts) columns.push_back({part, right});
   Table by_layer(columns);

@@ -9,7 +9,7 @@ try notes fp8 --bits experts=int4
 try notes fp8 --to int8 --keep kv_b_proj
 # fp8 beside fp8 and int8 beside int4 stay what they are.
 make_model deepseek_v3-int8 int8
-try notes fp8 --to fp8 --keep layers.0
+try baleen quantize fp8 --to fp8 --dry-run
 try notes int8 --bits experts=int4
 # A layer of multi-token prediction, behind the model's last one, is a layer of --bits too.
 baleen quantize "$SOURCE/examples/model" --bits all=int4,all@5=keep --dry-run --json -q |

@@ -61,6 +61,8 @@ run interrupted --resume -q >/dev/null
 same interrupted
 # Done already: nothing is written, the report comes all the same.
 try run interrupted --resume | head -n 4
+run interrupted --resume 2>&1 >/dev/null
+run interrupted --resume -v 2>&1 >/dev/null
 # Two runs at once; the first stands still while the others are tried.
 begin twice >/dev/null 2>&1 &
 until [ -s twice.partial/baleen-quantize.jsonl ]; do sleep 0.02; kill -0 $! 2>/dev/null || break; done
