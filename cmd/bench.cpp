@@ -455,7 +455,8 @@ int run_speed(const BenchOptions& o, const std::string& command_line) {
     const std::uint64_t available = available_memory();
     const std::uint64_t left = available - std::min(available, budget.value_or(0));
     // A quarter of what there is, and no more than half of what the budget leaves.
-    const std::uint64_t room = budget ? std::min(available, 2 * left) : available;
+    const std::uint64_t room =
+        std::min(budget ? std::min(available, 2 * left) : available, address_space_left());
     MachineLimits limits(pool, kernels, bandwidth_buffer_bytes(cache, room), SignalFlag::cancel());
     if (limits.buffer_bytes() < bandwidth_buffer_bytes(cache, std::uint64_t{0} - 1)) {
       warn(o, "memory is short: bandwidth is measured on " + format_bytes(limits.buffer_bytes()) + " alone");

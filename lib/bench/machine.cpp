@@ -1,11 +1,13 @@
 #include "bench/machine.h"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <fstream>
 
-#include "clock.h"
 #include "clock.h"
 #include "model/forward.h"
 
@@ -78,6 +80,16 @@ std::uint64_t bandwidth_buffer_bytes(std::uint64_t last_level_cache, std::uint64
   const std::uint64_t wanted = std::max<std::uint64_t>(2048 * mebibyte, 4 * last_level_cache);
   const std::uint64_t most = std::min(wanted, available / 4);
   return std::max<std::uint64_t>(1, most / block_bytes) * block_bytes;
+}
+
+std::uint64_t address_space_left() {
+  constexpr std::uint64_t unlimited = std::uint64_t{0} - 1;
+  rlimit limit{};
+  if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return unlimited;
+  std::uint64_t pages = 0;  // the first number of statm: all that is mapped
+  if (!(std::ifstream("/proc/self/statm") >> pages)) return unlimited;
+  return limit.rlim_cur -
+         std::min<std::uint64_t>(limit.rlim_cur, pages * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE)));
 }
 
 MachineLimits::MachineLimits(ThreadPool& pool, const kernels::Kernels& kernels, std::uint64_t buffer_bytes,

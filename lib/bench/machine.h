@@ -26,6 +26,9 @@ std::uint64_t last_level_cache_bytes(const std::filesystem::path& root = "/");
 // more, so that hardly anything of it is found in a cache; at most a quarter of the memory that is available.
 std::uint64_t bandwidth_buffer_bytes(std::uint64_t last_level_cache, std::uint64_t available);
 
+// What is left of the address space: limits on it (ulimit -v) fail an allocation whatever memory there is.
+std::uint64_t address_space_left();
+
 // Measures again and again, since the speed of shared and throttled machines wanders; the median counts.
 class MachineLimits {
  public:

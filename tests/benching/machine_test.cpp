@@ -1,6 +1,7 @@
 #include "bench/machine.h"
 
 #include <doctest/doctest.h>
+#include <sys/resource.h>
 
 #include <atomic>
 #include <filesystem>
@@ -43,6 +44,22 @@ TEST_CASE("the buffer that bandwidth is measured on") {
   CHECK(bandwidth_buffer_bytes(gibibyte, 100 * gibibyte) == 4 * gibibyte);
   CHECK(bandwidth_buffer_bytes(gibibyte, 2 * gibibyte) == gibibyte / 2);
   CHECK(bandwidth_buffer_bytes(gibibyte, 0) > 0);
+}
+
+TEST_CASE("a limit on the address space") {
+  rlimit before{};
+  REQUIRE(getrlimit(RLIMIT_AS, &before) == 0);
+  constexpr rlim_t all = rlim_t{1} << 47;  // more than sanitizers map
+  if (before.rlim_cur < all) return;       // somebody else's limit holds
+  rlimit limited = before;
+  limited.rlim_cur = all;
+  REQUIRE(setrlimit(RLIMIT_AS, &limited) == 0);
+  const std::uint64_t left = address_space_left();
+  const HugeMemory more(std::size_t{1} << 30);
+  const std::uint64_t less = address_space_left();
+  REQUIRE(setrlimit(RLIMIT_AS, &before) == 0);
+  CHECK(left < all);
+  CHECK(less + (std::uint64_t{1} << 29) <= left);
 }
 
 TEST_CASE("both limits are measured, for every instruction set") {
