@@ -78,9 +78,11 @@ bool TokenMatcher::is_single_word(std::string_view text, std::size_t begin, std:
 }
 
 // The search goes on behind each match as it was found. What rstrip takes in addition does not move it, so
-// tokens may overlap; what lstrip takes stops at the previous token.
+// tokens may overlap; what lstrip takes stops at the previous token. With lstrip a token may lie wholly in
+// what the previous one took: it is left out, as empty segments are, and where it ends before that (the
+// reference stops with an error then) nothing is taken twice.
 void TokenMatcher::split(std::string_view text, bool at_start, std::vector<Segment>& out) const {
-  std::size_t done = 0;
+  std::size_t done = 0, space = 0;  // where the run of white space ends that rstrip took last
   const auto emit_text = [&](std::size_t end) {
     if (done < end) out.push_back({text.substr(done, end - done), kNoToken, at_start && done == 0});
   };
@@ -95,10 +97,11 @@ void TokenMatcher::split(std::string_view text, bool at_start, std::vector<Segme
     const std::size_t match_end = end;
     const AddedToken& token = tokens_[found];
     if (!token.single_word || is_single_word(text, at, end)) {
-      emit_text(token.lstrip ? space_begin(text, at, std::min(done, at)) : at);
-      if (token.rstrip) end = space_end(text, end);
-      out.push_back({{}, token.id, false});
-      done = end;
+      const std::size_t begin = token.lstrip ? std::max(space_begin(text, at, std::min(done, at)), done) : at;
+      if (token.rstrip) end = space = end < space ? space : space_end(text, end);
+      emit_text(begin);
+      if (begin < end) out.push_back({{}, token.id, false});
+      done = token.lstrip ? std::max(begin, end) : end;
     }
     at = match_end;
   }

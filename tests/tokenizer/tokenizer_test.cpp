@@ -160,6 +160,48 @@ TEST_CASE("added tokens get the ids that the reference gives them") {
   refuses(json, "<x>");
 }
 
+// The ids are those of tokenizers 0.23.3, which stops with an error where one is empty here.
+TEST_CASE("added tokens that strip white space may lie in what another one took") {
+  struct Case {
+    std::vector<std::pair<const char*, const char*>>
+        tokens;  // with l for lstrip, r for rstrip, n for normalized
+    const char* text;
+    std::vector<TokenId> ids;
+  };
+  const Case cases[] = {{{{"word", "rn"}, {"  ", "ln"}}, "word  ", {4}},
+                        {{{"\n\n", "lr"}}, "\n\n\n\n", {4}},
+                        {{{"[A]", "r"}, {"  ", ""}}, "[A]  x", {4, 5, 1}},
+                        {{{"[A]", "r"}, {"  ", ""}}, "[A]     x", {4, 5, 5, 2, 1}},
+                        {{{"[A]", "r"}, {"  ", "lr"}}, "[A]   x  a", {4, 1, 5, 0}},
+                        {{{"[A]", "r"}, {"  ", ""}, {"\n", "l"}}, "[A]   \n a", {4, 5, 3, 2, 0}},
+                        {{{" ", "lr"}}, "a     x", {0, 2, 1}},
+                        {{{"[A]", "r"}, {"  ", "l"}}, "[A]    x", {}}};
+  const auto tokenizer = [](const Case& c) {
+    Json json = small();
+    json["model"] = Json::parse(R"({"type":"BPE","vocab":{"a":0,"x":1," ":2,"\n":3},"merges":[]})");
+    for (const auto& [content, flags] : c.tokens) {
+      const auto flag = [f = std::string(flags)](char name) { return f.find(name) != f.npos; };
+      json["added_tokens"].push_back({{"id", 0},
+                                      {"content", content},
+                                      {"single_word", false},
+                                      {"lstrip", flag('l')},
+                                      {"rstrip", flag('r')},
+                                      {"normalized", flag('n')},
+                                      {"special", false}});
+    }
+    return parse(json);
+  };
+  for (const Case& c : cases) {
+    CAPTURE(c.text);
+    const auto ids = tokenizer(c).encode(c.text, Special::none);
+    CHECK(ids ==
+          (c.ids.empty() ? std::vector<TokenId>{4, 1} : c.ids));  // where the reference stops: nothing twice
+  }
+  // Each match in a long run finds the run's end at once.
+  CHECK(tokenizer({{{" ", "lr"}}, "", {}}).encode(std::string(3000000, ' '), Special::none).size() == 1);
+  CHECK(tokenizer({{{" ", "r"}}, "", {}}).encode(std::string(3000000, ' '), Special::none).size() == 3000000);
+}
+
 TEST_CASE("the configuration") {
   Json json = small();
   const std::string config =
