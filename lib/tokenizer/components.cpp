@@ -237,33 +237,15 @@ PostProcessor read_post_processor(const JsonValue& json) {
   return result;
 }
 
-std::vector<AddedToken> read_added_tokens(const JsonValue& json, const Vocabulary& vocabulary,
-                                          const Normalizer& normalizer) {
+std::vector<AddedToken> read_added_tokens(const JsonValue& json, AddedVocabulary& added) {
   std::vector<AddedToken> tokens;
-  std::unordered_map<std::string, std::size_t> by_content;
-  TokenId next = static_cast<TokenId>(vocabulary.size());
+  added.start_batch();
   for (const JsonValue& item : json.items()) {
-    AddedToken token = read_added_token(item);
-    if (token.content.empty()) continue;  // the reference leaves it out as well
-    if (token.content.size() > TokenMatcher::kMaxLength) item.fail("an added token longer than 1024 bytes");
-    const auto known = by_content.find(token.content);
-    TokenId id = known != by_content.end() ? tokens[known->second].id : vocabulary.find(token.content);
-    if (id == kNoToken) {
-      id = next++;
-      if (vocabulary.has(id)) {
-        item.fail("the added token '" + token.content + "' would get the id " + std::to_string(id) +
-                  ", which is that of '" + std::string(vocabulary.spelling(id)) + "'");
-      }
-    }
-    token.id = id;
-    token.matched = token.normalized ? normalizer(token.content) : token.content;
-    if (token.matched.empty()) item.fail("the added token '" + token.content + "' is normalized away");
-    if (token.matched.size() > TokenMatcher::kMaxLength) item.fail("an added token longer than 1024 bytes");
-    if (known != by_content.end()) {
-      tokens[known->second] = std::move(token);
-    } else {
-      by_content.emplace(token.content, tokens.size());
-      tokens.push_back(std::move(token));
+    tokens.push_back(read_added_token(item));
+    try {
+      added.add(tokens.back());
+    } catch (const std::invalid_argument& e) {
+      item.fail(e.what());
     }
   }
   return tokens;

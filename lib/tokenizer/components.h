@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "tokenizer/added_tokens.h"
+#include "tokenizer/added_vocabulary.h"
 #include "tokenizer/bpe.h"
 #include "tokenizer/decoder.h"
 #include "tokenizer/json_reader.h"
@@ -24,9 +24,7 @@ std::vector<DecodeStep> read_decoder(const JsonValue& json);
 PostProcessor read_post_processor(const JsonValue& json);
 Bpe read_bpe(const JsonValue& json);
 
-// The tokens with the ids that the reference gives them: that of the vocabulary where the content is in it,
-// else the next free one behind it, whatever the file says.
-std::vector<AddedToken> read_added_tokens(const JsonValue& json, const Vocabulary& vocabulary,
-                                          const Normalizer& normalizer);
+// Adds the tokens, and gives them back as they stand in the file.
+std::vector<AddedToken> read_added_tokens(const JsonValue& json, AddedVocabulary& added);
 
 }  // namespace baleen

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <stdexcept>
 #include <unordered_map>
 #include <utility>
 
@@ -10,6 +11,7 @@
 #include "checkpoint/json_fields.h"
 #include "error.h"
 #include "tokenizer/components.h"
+#include "tokenizer/configured_tokens.h"
 #include "tokenizer/json_reader.h"
 #include "tokenizer/tiktoken.h"
 #include "tokenizer/unicode.h"
@@ -52,19 +54,11 @@ std::string read_file(const std::filesystem::path& path) {
   return bytes;
 }
 
-// What tokenizer_config.json says.
+// What tokenizer_config.json says beside the tokens' names.
 struct TextConfig {
-  std::map<std::string, std::string> named_tokens, chat_templates;
+  std::map<std::string, std::string> chat_templates;
   bool add_bos_token = false, add_eos_token = false;
 };
-
-// A token is a string or an object with its flags, which tokenizer.json has too.
-std::optional<std::string> named_token(const nlohmann::json& value) {
-  if (value.is_string()) return value.get<std::string>();
-  const auto content = value.is_object() ? value.find("content") : value.end();
-  if (!value.is_object() || content == value.end() || !content->is_string()) return std::nullopt;
-  return content->get<std::string>();
-}
 
 // One template, or [{"name": ..., "template": ...}].
 std::map<std::string, std::string> read_chat_templates(const nlohmann::json& chat, const std::string& file) {
@@ -82,21 +76,18 @@ std::map<std::string, std::string> read_chat_templates(const nlohmann::json& cha
   return templates;
 }
 
-std::string config_file(const std::string& file) {
-  return (std::filesystem::path(file).parent_path() / "tokenizer_config.json").string();
+std::string beside(const std::string& file, const char* name) {
+  return (std::filesystem::path(file).parent_path() / name).string();
 }
 
 // `root` is not simdjson's: the file's model_max_length may have 31 digits.
 TextConfig read_config(const nlohmann::json& root, const std::string& file) {
   TextConfig config;
-  for (const auto& [key, value] : root.items()) {
-    if (!key.ends_with("_token") || key.starts_with("add_")) continue;
-    if (const auto text = named_token(value)) config.named_tokens[key] = *text;
-  }
   const auto flag = [&](const char* key) {
     const auto value = root.find(key);
     if (value == root.end() || value->is_null()) return false;
-    if (!value->is_boolean()) throw FormatError(file, std::string(key) + ": " + shown(*value) + ", expected true or false");
+    if (!value->is_boolean())
+      throw FormatError(file, std::string(key) + ": " + shown(*value) + ", expected true or false");
     return value->get<bool>();
   };
   config.add_bos_token = flag("add_bos_token");
@@ -119,9 +110,10 @@ struct Tokenizer::Data {
   std::unordered_map<std::string, TokenId> added_ids;
   std::size_t vocab_size = 0;
   TextConfig config;
+  std::map<std::string, std::string> named_tokens;
   std::optional<NamedToken> bos, eos;
 
-  void read(const JsonValue& json);
+  void read(const JsonValue& json, const TokenFiles& files, const nlohmann::json& config_json);
   void read_tiktoken(std::string_view ranks, const std::string& file, const nlohmann::json& config_json,
                      const std::string& config_file);
   bool add_token(AddedToken token);  // false if another one looks alike in a text
@@ -135,7 +127,8 @@ struct Tokenizer::Data {
   std::optional<std::string_view> spelling(TokenId id, bool skip_special_tokens) const;
 };
 
-void Tokenizer::Data::read(const JsonValue& json) {
+void Tokenizer::Data::read(const JsonValue& json, const TokenFiles& files,
+                           const nlohmann::json& config_json) {
   if (const auto version = json.find("version"); version && version->string() != "1.0") {
     version->fail("'" + std::string(version->string()) + "', expected '1.0'");
   }
@@ -145,11 +138,22 @@ void Tokenizer::Data::read(const JsonValue& json) {
   if (const auto part = json.find("decoder")) decoder = read_decoder(*part);
   bpe = read_bpe(json.at("model"));
   vocab_size = bpe.vocabulary().id_bound();
-  const auto tokens = json.find("added_tokens");
-  if (!tokens) return;
-  for (AddedToken& token : read_added_tokens(*tokens, bpe.vocabulary(), normalizer)) {
-    const std::string matched = token.matched;
-    if (!add_token(std::move(token))) tokens->fail("two added tokens look like '" + matched + "' in a text");
+  AddedVocabulary vocabulary(bpe.vocabulary(), normalizer);
+  std::vector<AddedToken> own;
+  if (const auto tokens = json.find("added_tokens")) own = read_added_tokens(*tokens, vocabulary);
+  ConfiguredTokens configured = read_configured_tokens(files, config_json, own);
+  named_tokens = std::move(configured.named);
+  vocabulary.start_batch();
+  for (AddedToken& token : configured.added) {
+    try {
+      vocabulary.add(std::move(token));
+    } catch (const std::invalid_argument& e) {
+      json.fail(std::string(e.what()) + "; a file beside this one names it");
+    }
+  }
+  for (const AddedToken& token : vocabulary.tokens()) {
+    if (!add_token(token))
+      json.fail("added_tokens: two added tokens look like '" + token.matched + "' in a text");
   }
 }
 
@@ -183,8 +187,8 @@ TokenId Tokenizer::Data::find(const std::string& token) const {
 }
 
 std::optional<Tokenizer::NamedToken> Tokenizer::Data::named(const std::string& key) const {
-  const auto text = config.named_tokens.find(key);
-  if (text == config.named_tokens.end()) return std::nullopt;
+  const auto text = named_tokens.find(key);
+  if (text == named_tokens.end()) return std::nullopt;
   const TokenId id = find(text->second);
   return NamedToken{text->second, id == kNoToken ? std::nullopt : std::optional(id)};
 }
@@ -204,31 +208,34 @@ void Tokenizer::Data::apply_config() {
 }
 
 Tokenizer Tokenizer::read_json(std::string_view json, bool padded, std::string_view config_json,
-                               const std::string& file) {
+                               const std::string& file, const OlderFiles& older) {
   auto data = std::make_shared<Data>();
+  const TokenFiles files{{config_json, beside(file, "tokenizer_config.json")},
+                         {older.special_tokens_map, beside(file, "special_tokens_map.json")},
+                         {older.added_tokens, beside(file, "added_tokens.json")}};
+  nlohmann::json config = nlohmann::json::object();
+  if (!config_json.empty()) config = parse_json_object(config_json, files.config.name);
   simdjson::dom::parser parser;
-  data->read(JsonValue(parse_json(parser, json, padded, file), file, ""));
-  if (!config_json.empty()) {
-    const std::string config = config_file(file);
-    data->config = read_config(parse_json_object(config_json, config), config);
-  }
+  data->read(JsonValue(parse_json(parser, json, padded, file), file, ""), files, config);
+  data->config = read_config(config, files.config.name);
   data->apply_config();
   return Tokenizer(std::move(data));
 }
 
 Tokenizer Tokenizer::parse(std::string_view tokenizer_json, std::string_view tokenizer_config_json,
-                           const std::string& file) {
-  return read_json(tokenizer_json, false, tokenizer_config_json, file);
+                           const std::string& file, const OlderFiles& older) {
+  return read_json(tokenizer_json, false, tokenizer_config_json, file, older);
 }
 
 Tokenizer Tokenizer::parse_tiktoken(std::string_view ranks, std::string_view tokenizer_config_json,
                                     const std::string& file) {
-  const std::string config = config_file(file);
+  const std::string config = beside(file, "tokenizer_config.json");
   if (tokenizer_config_json.empty())
     throw FormatError(config, "missing or empty; a tiktoken.model alone does not tell how texts are split");
   const nlohmann::json root = parse_json_object(tokenizer_config_json, config);
   auto data = std::make_shared<Data>();
   data->read_tiktoken(ranks, file, root, config);
+  data->named_tokens = read_configured_tokens({{tokenizer_config_json, config}, {}, {}}, root, {}).named;
   data->config = read_config(root, config);
   data->apply_config();
   return Tokenizer(std::move(data));
@@ -242,12 +249,16 @@ std::optional<std::filesystem::path> Tokenizer::file_in(const std::filesystem::p
 }
 
 Tokenizer Tokenizer::open(const std::filesystem::path& dir) {
-  const std::filesystem::path config = dir / "tokenizer_config.json";
+  const auto if_there = [&](const char* name) {
+    return path_exists(dir / name) ? read_file(dir / name) : std::string();
+  };
   const std::filesystem::path file = file_in(dir).value_or(dir / "tokenizer.json");
   const std::string bytes = read_file(file);
-  const std::string config_json = path_exists(config) ? read_file(config) : std::string();
-  return file.filename() == "tiktoken.model" ? parse_tiktoken(bytes, config_json, file.string())
-                                             : read_json(bytes, true, config_json, file.string());
+  const std::string config = if_there("tokenizer_config.json");
+  if (file.filename() == "tiktoken.model") return parse_tiktoken(bytes, config, file.string());
+  const std::string special_tokens_map = if_there("special_tokens_map.json");
+  const std::string added_tokens = if_there("added_tokens.json");
+  return read_json(bytes, true, config, file.string(), {special_tokens_map, added_tokens});
 }
 
 void Tokenizer::Data::encode_words(Words& words, std::vector<TokenId>& out) const {
@@ -357,7 +368,7 @@ bool Tokenizer::add_eos_token() const {
   return data_->config.add_eos_token;
 }
 const std::map<std::string, std::string>& Tokenizer::named_tokens() const {
-  return data_->config.named_tokens;
+  return data_->named_tokens;
 }
 const std::map<std::string, std::string>& Tokenizer::chat_templates() const {
   return data_->config.chat_templates;

@@ -1,7 +1,7 @@
 // Text to token ids and back, as the Hugging Face tokenizers library 0.23 does it from the same
 // tokenizer.json, for byte-pair models; or as the tiktoken library does it from a tiktoken.model, driven as
 // the models that have one drive it. Owns the vocabulary and everything that these files and
-// tokenizer_config.json say about text; chat templates are only handed out, not interpreted.
+// those beside them say about text; chat templates are only handed out, not interpreted.
 //
 // Not followed: `truncation` and `padding` in tokenizer.json, which transformers switches off for a plain
 // call too.
@@ -24,10 +24,17 @@ namespace baleen {
 // Immutable, cheap to copy (copies share their tables), and safe to use from several threads.
 class Tokenizer {
  public:
+  // special_tokens_map.json and added_tokens.json, as bytes, empty if missing: older versions of transformers
+  // wrote them, and they count where tokenizer_config.json has no added_tokens_decoder.
+  struct OlderFiles {
+    std::string_view special_tokens_map, added_tokens;
+  };
+
   // Reads a tokenizer.json and, if not empty, a tokenizer_config.json, both given as bytes; `file` names the
-  // former in errors. Throws FormatError.
+  // former in errors. Tokens that only the files beside tokenizer.json name are added as transformers adds
+  // them: where they are in the vocabulary with their ids, else behind it. Throws FormatError.
   static Tokenizer parse(std::string_view tokenizer_json, std::string_view tokenizer_config_json,
-                         const std::string& file);
+                         const std::string& file, const OlderFiles& older = {{}, {}});
 
   // The same from a tiktoken.model and the tokenizer_config.json that must come with it: it has the special
   // tokens, and names how texts are split. `file` names the former.
@@ -37,7 +44,8 @@ class Tokenizer {
   // The file that a folder's tokenizer is read from: tokenizer.json, else tiktoken.model; none without both.
   static std::optional<std::filesystem::path> file_in(const std::filesystem::path& dir);
 
-  // Reads that file and, if there is one, DIR/tokenizer_config.json. Throws Error or FormatError.
+  // Reads that file and, if they are there, tokenizer_config.json and the older files beside it. Throws Error
+  // or FormatError.
   static Tokenizer open(const std::filesystem::path& dir);
 
   // `add` puts before and behind the text what the post_processor's template asks for and, where it lacks
@@ -69,7 +77,7 @@ class Tokenizer {
     std::optional<TokenId> id;  // none if the vocabulary lacks it
   };
 
-  // From tokenizer_config.json.
+  // From tokenizer_config.json and special_tokens_map.json.
   const std::optional<NamedToken>& bos_token() const;
   const std::optional<NamedToken>& eos_token() const;
   bool add_bos_token() const;
@@ -83,7 +91,7 @@ class Tokenizer {
   friend class StreamDecoder;
   struct Data;
   static Tokenizer read_json(std::string_view json, bool padded, std::string_view config_json,
-                             const std::string& file);
+                             const std::string& file, const OlderFiles& older);
   explicit Tokenizer(std::shared_ptr<const Data> data) : data_(std::move(data)) {}
   std::shared_ptr<const Data> data_;
 };
