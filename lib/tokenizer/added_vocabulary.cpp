@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "error.h"
+
 namespace baleen {
 namespace {
 
@@ -41,7 +43,11 @@ void AddedVocabulary::add(AddedToken token) {
     token.id = tokens_[place->second].id;
     token.special |= tokens_[place->second].special;
   }
-  token.matched = token.normalized ? normalizer_(token.content) : token.content;
+  try {
+    token.matched = token.normalized ? normalizer_(token.content) : token.content;
+  } catch (const Error& e) {
+    throw std::invalid_argument(e.what());
+  }
   if (token.matched.empty())
     throw std::invalid_argument("the added token '" + token.content + "' is normalized away");
   check_length(token.matched);

@@ -148,28 +148,30 @@ class ByteFallbackStage : public WholeTokenStage {
 
 class ReplaceStage : public WholeTokenStage {
  public:
-  ReplaceStage(DecodeStage& next, const decode::Replace& step)
-      : WholeTokenStage(next), matcher_(step.pattern), content_(step.content) {}
+  ReplaceStage(DecodeStage& next, const decode::Replace& step, Growth& growth)
+      : WholeTokenStage(next), matcher_(step.pattern), content_(step.content), growth_(growth) {}
 
  protected:
-  void token(std::string_view text) override { emit(replace_all(text, matcher_, content_)); }
+  void token(std::string_view text) override { emit(replace_all(text, matcher_, content_, growth_)); }
 
  private:
   Matcher matcher_;
   std::string content_;
+  Growth& growth_;
 };
 
 // A plain string is replaced as the text goes by; what may be the beginning of a match waits.
 class ReplaceLiteralStage : public Stage {
  public:
-  ReplaceLiteralStage(DecodeStage& next, const decode::Replace& step)
-      : Stage(next), literal_(step.literal), content_(step.content) {}
+  ReplaceLiteralStage(DecodeStage& next, const decode::Replace& step, Growth& growth)
+      : Stage(next), literal_(step.literal), content_(step.content), growth_(growth) {}
 
   void fragment(std::string_view text) override {
     held_ += text;
     std::size_t done = 0;
     for (std::size_t at = held_.find(literal_); at != std::string::npos; at = held_.find(literal_, done)) {
       next_.fragment(std::string_view(held_).substr(done, at - done));
+      growth_.change(literal_.size(), content_.size());
       next_.fragment(content_);
       done = at + literal_.size();
     }
@@ -193,6 +195,7 @@ class ReplaceLiteralStage : public Stage {
   }
 
   std::string literal_, content_, held_;
+  Growth& growth_;
 };
 
 class StripStage : public Stage {
@@ -312,6 +315,7 @@ class JoinStage : public Stage {
 
 struct MakeStage {
   DecodeStage& next;
+  Growth& growth;
   bool mid_text;
   bool fused;  // the stage sees one token that has begun already
 
@@ -321,8 +325,8 @@ struct MakeStage {
   Made operator()(decode::Fuse) const { return std::make_unique<FuseStage>(next); }
   Made operator()(decode::JoinWithSpaces) const { return std::make_unique<JoinStage>(next); }
   Made operator()(const decode::Replace& step) const {
-    if (step.literal.empty()) return std::make_unique<ReplaceStage>(next, step);
-    return std::make_unique<ReplaceLiteralStage>(next, step);
+    if (step.literal.empty()) return std::make_unique<ReplaceStage>(next, step, growth);
+    return std::make_unique<ReplaceLiteralStage>(next, step, growth);
   }
   Made operator()(const decode::Strip& step) const {
     return std::make_unique<StripStage>(next, step, mid_text && fused);
@@ -342,22 +346,25 @@ bool fuses(const DecodeStep& step) {
 }  // namespace
 
 DecodeChain::DecodeChain(const std::vector<DecodeStep>& steps, bool mid_text)
-    : out_(std::make_unique<std::string>()) {
+    : out_(std::make_unique<std::string>()), growth_(std::make_unique<Growth>("decoder", 0)) {
   stages_.push_back(std::make_unique<Sink>(*out_));
   for (std::size_t i = steps.size(); i-- > 0;) {
     bool fused = false;
     for (std::size_t before = 0; before < i; ++before) fused = fused || fuses(steps[before]);
-    stages_.push_back(std::visit(MakeStage{*stages_.back(), mid_text, fused}, steps[i]));
+    stages_.push_back(std::visit(MakeStage{*stages_.back(), *growth_, mid_text, fused}, steps[i]));
   }
 }
 
 std::string DecodeChain::push(std::string_view token) {
+  size_ += token.size();
+  *growth_ = Growth("decoder", token.size());
   stages_.back()->fragment(token);
   stages_.back()->end_token();
   return std::exchange(*out_, {});
 }
 
 std::string DecodeChain::finish() {
+  *growth_ = Growth("decoder", size_);  // a Fuse may have kept all of it
   stages_.back()->finish();
   return std::exchange(*out_, {});
 }

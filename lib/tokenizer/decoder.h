@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "tokenizer/growth.h"
 #include "tokenizer/pattern.h"
 
 namespace baleen {
@@ -54,12 +55,14 @@ class DecodeChain {
   // `mid_text`: as if other tokens had come before, so that nothing is stripped from the beginning.
   DecodeChain(const std::vector<DecodeStep>& steps, bool mid_text);
 
-  // Adds a token, or ends the text; returns what is now certain.
+  // Adds a token, or ends the text; returns what is now certain. Throws Error for a text that grows too much.
   std::string push(std::string_view token);
   std::string finish();
 
  private:
   std::unique_ptr<std::string> out_;
+  std::unique_ptr<Growth> growth_;
+  std::size_t size_ = 0;                              // of the tokens so far
   std::vector<std::unique_ptr<DecodeStage>> stages_;  // from the last to the first
 };
 

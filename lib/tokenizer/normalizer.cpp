@@ -21,6 +21,7 @@ std::string strip(std::string_view text, normalize::Strip sides) {
 
 struct Apply {
   std::string_view text;
+  Growth& growth;
 
   std::string operator()(unicode::Form form) const { return unicode::normalize(text, form); }
   std::string operator()(const normalize::Prepend& step) const {
@@ -28,7 +29,7 @@ struct Apply {
   }
   std::string operator()(const normalize::Replace& step) const {
     Matcher matcher(step.pattern);
-    return replace_all(text, matcher, step.content);
+    return replace_all(text, matcher, step.content, growth);
   }
   std::string operator()(const normalize::Strip& step) const {
     return step.left || step.right ? strip(text, step) : std::string(text);
@@ -45,15 +46,21 @@ struct Apply {
 
 std::string Normalizer::operator()(std::string_view text) const {
   std::string result(text);
-  for (const NormalizeStep& step : steps_) result = std::visit(Apply{result}, step);
+  Growth growth("normalizer", text.size());
+  for (const NormalizeStep& step : steps_) {
+    const std::size_t before = result.size();
+    result = std::visit(Apply{result, growth}, step);
+    if (!std::holds_alternative<normalize::Replace>(step)) growth.change(before, result.size());
+  }
   return result;
 }
 
-std::string replace_all(std::string_view text, Matcher& pattern, std::string_view content) {
+std::string replace_all(std::string_view text, Matcher& pattern, std::string_view content, Growth& growth) {
   if (text.empty()) return {};  // where even a pattern that matches nothing at all finds no match
   std::string out;
   std::size_t done = 0;
   pattern.for_each(text, [&](std::size_t begin, std::size_t end) {
+    growth.change(end - begin, content.size());
     out += text.substr(done, begin - done);
     out += content;
     done = end;

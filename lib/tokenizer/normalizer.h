@@ -7,6 +7,7 @@
 #include <variant>
 #include <vector>
 
+#include "tokenizer/growth.h"
 #include "tokenizer/pattern.h"
 #include "tokenizer/unicode.h"
 
@@ -36,13 +37,13 @@ class Normalizer {
   explicit Normalizer(std::vector<NormalizeStep> steps) : steps_(std::move(steps)) {}
 
   bool empty() const { return steps_.empty(); }
-  std::string operator()(std::string_view text) const;
+  std::string operator()(std::string_view text) const;  // throws Error for a text that grows too much
 
  private:
   std::vector<NormalizeStep> steps_;
 };
 
-// Every match of the pattern becomes `content`.
-std::string replace_all(std::string_view text, Matcher& pattern, std::string_view content);
+// Every match of the pattern becomes `content`, which counts as growth.
+std::string replace_all(std::string_view text, Matcher& pattern, std::string_view content, Growth& growth);
 
 }  // namespace baleen

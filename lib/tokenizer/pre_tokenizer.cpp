@@ -1,6 +1,9 @@
 #include "tokenizer/pre_tokenizer.h"
 
+#include <utility>
+
 #include "tokenizer/byte_level.h"
+#include "tokenizer/growth.h"
 #include "tokenizer/normalizer.h"
 #include "tokenizer/unicode.h"
 
@@ -177,7 +180,8 @@ void cut_long(Words& words, const pretokenize::Cut& step) {
   });
 }
 
-// Rewrites every word as edit(word, buffer), all into one block of memory of at most `bound` bytes.
+// Rewrites every word as edit(word, buffer), all into one block of memory of at most `bound` bytes. No word
+// is left in the block of an earlier step.
 template <typename Edit>
 void rewrite_words(Words& words, std::size_t bound, Edit&& edit) {
   std::string& buffer = words.memory.emplace_back();
@@ -188,6 +192,7 @@ void rewrite_words(Words& words, std::size_t bound, Edit&& edit) {
     edit(word, buffer);
     word.text = std::string_view(buffer).substr(begin);
   }
+  if (words.memory.size() > 1) words.memory.pop_front();
 }
 
 std::size_t text_size(const Words& words) {
@@ -267,7 +272,13 @@ struct Apply {
 }  // namespace
 
 void PreTokenizer::operator()(Words& words) const {
-  for (const PreTokenizeStep& step : steps_) std::visit(Apply{words}, step);
+  std::size_t size = text_size(words);
+  Growth growth("pre_tokenizer", size);
+  for (const PreTokenizeStep& step : steps_) {
+    std::visit(Apply{words}, step);
+    const std::size_t before = std::exchange(size, text_size(words));
+    growth.change(before, size);
+  }
 }
 
 }  // namespace baleen

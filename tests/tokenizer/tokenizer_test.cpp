@@ -202,6 +202,49 @@ TEST_CASE("added tokens that strip white space may lie in what another one took"
   CHECK(tokenizer({{{" ", "r"}}, "", {}}).encode(std::string(3000000, ' '), Special::none).size() == 3000000);
 }
 
+// Each step is harmless alone; without a bound these take gigabytes, or for ever.
+TEST_CASE("steps that multiply a text are stopped") {
+  const auto steps = [](const char* kind, const char* member, std::size_t count, const std::string& step) {
+    Json json = small();
+    json[kind] = {{"type", "Sequence"}, {member, Json::array()}};
+    for (std::size_t i = 0; i < count; ++i) json[kind][member].push_back(Json::parse(step));
+    return json;
+  };
+  const auto stops = [](const Json& json, const std::string& text, const std::string& who) {
+    CAPTURE(json.dump());
+    const Tokenizer tokenizer = parse(json);
+    CHECK_THROWS_WITH_AS((void)tokenizer.encode(text, Special::none),
+                         doctest::Contains(("the " + who + " of tokenizer.json").c_str()), Error);
+  };
+  const std::string tenfold = R"({"type":"Replace","pattern":{"String":"a"},"content":"aaaaaaaaaa"})";
+  const std::string between = R"({"type":"Replace","pattern":{"Regex":""},"content":"a"})";
+  const std::string level = R"({"type":"ByteLevel","add_prefix_space":true,"use_regex":false})";
+  const std::string marks =
+      R"({"type":"Metaspace","replacement":"\u2581","prepend_scheme":"always","split":true})";
+  stops(steps("normalizer", "normalizers", 12, tenfold), "a", "normalizer");
+  stops(steps("normalizer", "normalizers", 60, between), "a", "normalizer");
+  stops(steps("normalizer", "normalizers", 200, R"({"type":"ByteLevel"})"), "\u00e9", "normalizer");
+  stops(steps("normalizer", "normalizers", 1,
+              R"({"type":"Replace","pattern":{"String":"a"},"content":")" + std::string(100000, 'b') + "\"}"),
+        std::string(10000, 'a'), "normalizer");
+  stops(steps("pre_tokenizer", "pretokenizers", 200, level), "\u00e9\u00e9\u00e9", "pre_tokenizer");
+  CHECK_NOTHROW(
+      (void)parse(steps("pre_tokenizer", "pretokenizers", 200, marks)).encode("a b", Special::none));
+  CHECK(parse(steps("normalizer", "normalizers", 4, tenfold)).encode("a", Special::none).size() == 10000);
+
+  Json decoded = steps("decoder", "decoders", 12, tenfold);
+  CHECK_THROWS_AS((void)parse(decoded).decode(std::vector<TokenId>{0}), Error);
+  decoded = steps("decoder", "decoders", 60, between);
+  CHECK_THROWS_AS((void)parse(decoded).decode(std::vector<TokenId>{0}), Error);
+  CHECK(parse(steps("decoder", "decoders", 3, tenfold)).decode(std::vector<TokenId>(9, 0)).size() == 9000);
+  // An added token that is looked for in normalized text is normalized when the file is read.
+  Json added = steps("normalizer", "normalizers", 12, tenfold);
+  added["added_tokens"] =
+      Json::parse(R"([{"id":3,"content":"a","single_word":false,"lstrip":false,"rstrip":false,
+    "normalized":true,"special":false}])");
+  refuses(added, "added_tokens[0]");
+}
+
 TEST_CASE("the configuration") {
   Json json = small();
   const std::string config =
