@@ -11,13 +11,14 @@ namespace {
 
 constexpr float never = -std::numeric_limits<float>::infinity();
 
-// Indices of the k largest values, equal ones in ascending order. NaN counts as the smallest.
+// Indices of the k largest values, equal ones in ascending order. NaN counts as the largest, as in PyTorch's
+// topk: a broken weight is to be seen in the result.
 std::vector<std::uint32_t> top_k(std::span<const float> values, std::size_t k) {
   std::vector<std::uint32_t> order(values.size());
   std::iota(order.begin(), order.end(), 0u);
-  const auto rank = [&](std::uint32_t i) { return std::isnan(values[i]) ? never : values[i]; };
   const auto better = [&](std::uint32_t a, std::uint32_t b) {
-    return rank(a) != rank(b) ? rank(a) > rank(b) : a < b;
+    if (std::isnan(values[a]) != std::isnan(values[b])) return std::isnan(values[a]);
+    return values[a] > values[b] || (!(values[a] < values[b]) && a < b);
   };
   std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(k), order.end(), better);
   order.resize(k);
@@ -72,12 +73,14 @@ void choose_experts(const Config& config, std::span<const float> scores, std::sp
 
   std::vector<std::uint32_t> experts = top_k(for_choice, chosen.size());
   std::sort(experts.begin(), experts.end());
+  // Of a bias of NaN no weight would tell, and the logits are where it is reported.
+  const auto score = [&](std::uint32_t e) { return std::isnan(for_choice[e]) ? for_choice[e] : scores[e]; };
   float sum = 0;
-  for (const std::uint32_t e : experts) sum += scores[e];
+  for (const std::uint32_t e : experts) sum += score(e);
   const float divisor = config.norm_topk_prob ? sum + static_cast<float>(config.topk_norm_eps) : 1.0f;
   const auto factor = static_cast<float>(config.routed_scaling_factor);
   for (std::size_t i = 0; i < experts.size(); ++i)
-    chosen[i] = {experts[i], scores[experts[i]] / divisor * factor};
+    chosen[i] = {experts[i], score(experts[i]) / divisor * factor};
 }
 
 void route(const Config& config, std::span<float> logits, std::span<const float> bias,

@@ -20,7 +20,8 @@ struct Choice {
 void score_experts(const Config&, std::span<float> logits);
 
 // Chooses num_experts_per_tok experts for one token from its scores [n_routed_experts]. `bias` is
-// e_score_correction_bias [n_routed_experts], empty without one. Equal scores: the lower expert wins. chosen
+// e_score_correction_bias [n_routed_experts], empty without one. Equal scores: the lower expert wins. An
+// expert whose score or bias is NaN is chosen before all others, with weight NaN. chosen
 // [num_experts_per_tok] comes in ascending expert order.
 void choose_experts(const Config&, std::span<const float> scores, std::span<const float> bias,
                     std::span<Choice> chosen);

@@ -1,10 +1,11 @@
 // The router's equations on numbers small enough to check by hand.
+#include "model/router.h"
+
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <limits>
 #include <vector>
-
-#include "model/router.h"
 
 using namespace baleen;
 
@@ -25,7 +26,9 @@ std::vector<Choice> choose(const Config& c, std::vector<float> logits, std::vect
   return chosen;
 }
 
-float sigmoid(float x) { return 1 / (1 + std::exp(-x)); }
+float sigmoid(float x) {
+  return 1 / (1 + std::exp(-x));
+}
 
 }  // namespace
 
@@ -88,14 +91,46 @@ TEST_CASE("equal scores: the lower expert; one expert; all experts") {
   CHECK(choose(c, {-40})[0].weight == doctest::Approx(1));
 }
 
-TEST_CASE("softmax survives large logits; NaN is chosen last and does not hang") {
+TEST_CASE("softmax survives large logits") {
   Config c = sigmoid_router(3, 2);
   c.scoring_func = ScoringFunc::softmax;
   c.topk_method = TopkMethod::greedy;
   const auto large = choose(c, {1000, 999, -1000});
   CHECK(large[0].weight == doctest::Approx(1 / (1 + std::exp(-1.0f))));
-  c.scoring_func = ScoringFunc::sigmoid;
-  const auto broken = choose(c, {NAN, 1, 2});
-  CHECK(broken[0].expert == 1);
-  CHECK(broken[1].expert == 2);
+}
+
+TEST_CASE("NaN in a router's row or bias is chosen, and weighs NaN") {
+  Config c = sigmoid_router(4, 2);
+  const std::vector<float> none(4, 0);
+  for (std::size_t bad = 0; bad < 4; ++bad) {
+    CAPTURE(bad);
+    const auto is_seen = [&](const std::vector<float>& logits, const std::vector<float>& bias) {
+      for (const Choice& choice : choose(c, logits, bias))
+        if (choice.expert == bad) return std::isnan(choice.weight);
+      return false;
+    };
+    std::vector<float> broken = none;
+    broken[bad] = NAN;
+    // Infinity does not hide it, nor do groups.
+    for (const float others : {0.0f, 40.0f, std::numeric_limits<float>::infinity()}) {
+      std::vector<float> logits(4, others);
+      CHECK(is_seen(logits, broken));
+      logits[bad] = NAN;
+      CHECK(is_seen(logits, none));
+      CHECK(is_seen(broken, std::vector<float>(4, others)));
+    }
+    c.n_group = 2;
+    c.topk_group = 1;
+    CHECK(is_seen({9, 9, 9, 9}, broken));
+    CHECK(is_seen(broken, none));
+    c.n_group = c.topk_group = 1;
+  }
+}
+
+TEST_CASE("more NaN than experts to choose") {
+  const Config c = sigmoid_router(5, 2);
+  const auto chosen = choose(c, {1, NAN, NAN, 2, NAN});
+  CHECK(chosen[0].expert == 1);
+  CHECK(chosen[1].expert == 2);
+  CHECK(std::isnan(chosen[0].weight));
 }
