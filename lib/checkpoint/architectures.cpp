@@ -114,16 +114,25 @@ constexpr SizeKey mixtral_sizes[] = {
 };
 
 constexpr AllowedValues silu{"hidden_act", {"\"silu\"", "\"swish\""}};  // two names of one function
+// transformers 5: attention to later tokens too, and values that hold for one layer.
+constexpr AllowedValues causal{"is_causal", {"true"}};
+constexpr AllowedValues uniform{"per_layer_config", {"{}", "null"}};
 
 // transformers ignores scoring_func, topk_method (V3) and moe_layer_freq; the authors' code does not.
-constexpr AllowedValues deepseek_v3_allowed[] = {
-    silu, {"scoring_func", {"\"sigmoid\""}}, {"topk_method", {"\"noaux_tc\""}}, {"moe_layer_freq", {"1"}}};
+constexpr AllowedValues deepseek_v3_allowed[] = {silu,
+                                                 causal,
+                                                 uniform,
+                                                 {"scoring_func", {"\"sigmoid\""}},
+                                                 {"topk_method", {"\"noaux_tc\""}},
+                                                 {"moe_layer_freq", {"1"}}};
 constexpr AllowedValues deepseek_v2_allowed[] = {silu,
+                                                 causal,
+                                                 uniform,
                                                  {"scoring_func", {"\"softmax\""}},
                                                  {"topk_method", {"\"greedy\"", "\"group_limited_greedy\""}},
                                                  {"moe_layer_freq", {"1"}},
                                                  {"mlp_bias", {"false"}}};
-constexpr AllowedValues plain_allowed[] = {silu};
+constexpr AllowedValues plain_allowed[] = {silu, causal, uniform};
 
 constexpr TopkMethodName noaux_tc[] = {{"noaux_tc", TopkMethod::noaux_tc}};
 constexpr TopkMethodName deepseek_v2_methods[] = {{"greedy", TopkMethod::greedy},
