@@ -12,8 +12,6 @@ namespace baleen {
 
 namespace {
 
-constexpr std::string_view pattern_mark = "re:";
-
 template <auto Free>
 struct Deleter {
   template <typename T>

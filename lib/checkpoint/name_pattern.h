@@ -9,6 +9,8 @@
 
 namespace baleen {
 
+inline constexpr std::string_view pattern_mark = "re:";
+
 // One regular expression, matched as Python's re.match does: from the start of the name, not to its end.
 class NamePattern {
  public:

@@ -1,6 +1,10 @@
 #include <algorithm>
+#include <array>
+#include <map>
 #include <mutex>
+#include <optional>
 #include <set>
+#include <span>
 
 #include "checkpoint/architectures.h"
 #include "checkpoint/json_fields.h"
@@ -22,10 +26,11 @@ std::string_view intern(const std::string& label) {
   return *labels.insert(label).first;
 }
 
-// A key that must be absent, null or empty, because what it asks for would change results.
+// A key that must be absent or null, because what it asks for would change results. An empty object asks for
+// compressed-tensors' defaults.
 void refuse(const JsonFields& fields, std::string_view key, const std::string& what) {
   const json* value = fields.find(key);
-  if (value == nullptr || value->is_null() || value->empty()) return;
+  if (value == nullptr || value->is_null()) return;
   fields.problem(key, shown(*value) + ", expected null: " + what);
 }
 
@@ -172,26 +177,43 @@ void read_config_group(const JsonFields& group, std::string_view default_format,
   if (!group.is_set("weights")) return group.expected("weights", "an object");
   const JsonFields weights(group.object("weights"), group.path() + "weights.", group.problems());
   PackedScheme scheme = read_weights(weights, format == mxfp4_format);
-  std::vector<std::string> targets = group.texts("targets");
-  const auto linear = std::remove(targets.begin(), targets.end(), "Linear");
-  scheme.targets_linear = linear != targets.end();
-  targets.erase(linear, targets.end());
   try {
-    scheme.targets = NameList(targets);
+    for (const std::string& target : group.texts("targets")) rules.add_target(target, rules.schemes.size());
   } catch (const Error& error) {
     group.problem("targets", error.what());
   }
   rules.schemes.push_back(std::move(scheme));
 }
 
-// compressed-tensors' QuantizationConfig.
-void read_compressed_tensors(const JsonFields& fields, Quantization::Rules& rules) {
+// The names of the config groups in the order of the file, which a json object does not keep.
+std::vector<std::string> group_names(std::string_view config_json, const std::string& quantization_key) {
+  std::map<std::string, std::size_t> places;
+  std::array<std::string, 2> path;  // the last key of the document, and of an object in it
+  [[maybe_unused]] const json document =
+      json::parse(config_json, [&](int depth, json::parse_event_t event, json& key) {
+        if (event != json::parse_event_t::key || depth > 3) return true;
+        if (depth < 3) path[static_cast<std::size_t>(depth) - 1] = key;
+        if (path[0] != quantization_key) return true;
+        if (depth == 3 && path[1] == "config_groups") places.try_emplace(key, places.size());
+        // Of a key that is there twice the last one counts.
+        if (depth == 1 || (depth == 2 && path[1] == "config_groups")) places.clear();
+        return true;
+      });
+  std::vector<std::string> names(places.size());
+  for (const auto& [name, place] : places) names[place] = name;
+  return names;
+}
+
+// compressed-tensors' QuantizationConfig. `group_names` are the keys of config_groups.
+void read_compressed_tensors(const JsonFields& fields, std::span<const std::string> group_names,
+                             Quantization::Rules& rules) {
   rules.method = QuantMethod::pack_quantized;
   const std::string format = fields.is_set("format") ? fields.text("format").value_or("") : "";
   // "mixed-precision" leaves the format to each group.
   expect_text(fields, "format", {integer_format, mxfp4_format, "mixed-precision"});
   refuse(fields, "kv_cache_scheme", "a quantized KV cache is not supported");
-  refuse(fields, "transform_config", "transformed weights are not supported");
+  if (!fields.object("transform_config").empty())
+    refuse(fields, "transform_config", "transformed weights are not supported");
   const json& sparsity = fields.object("sparsity_config");
   if (sparsity.contains("format") && sparsity["format"] != "dense")
     fields.problem("sparsity_config.format", shown(sparsity["format"]) + ", expected dense");
@@ -200,7 +222,8 @@ void read_compressed_tensors(const JsonFields& fields, Quantization::Rules& rule
   if (!fields.problems().empty()) return;
   const json& groups = fields.object("config_groups");
   if (groups.empty()) fields.expected("config_groups", "an object with at least one group");
-  for (const auto& [name, group] : groups.items()) {
+  for (const std::string& name : group_names) {
+    const json& group = groups.at(name);
     const std::string path = fields.path() + "config_groups." + name + ".";
     if (!group.is_object()) {
       fields.problem("config_groups." + name, shown(group) + ", expected an object");
@@ -210,28 +233,36 @@ void read_compressed_tensors(const JsonFields& fields, Quantization::Rules& rule
   }
 }
 
-void read_method(const JsonFields& fields, Quantization::Rules& rules) {
+void read_method(const JsonFields& fields, std::span<const std::string> group_names,
+                 Quantization::Rules& rules) {
   constexpr const char* supported = "fp8 or compressed-tensors";
   if (!fields.is_set("quant_method")) return fields.expected("quant_method", supported);
   const std::string method = fields.text("quant_method").value_or("");
   if (method == "fp8")
     read_fp8(fields, rules);
   else if (method == "compressed-tensors")
-    read_compressed_tensors(fields, rules);
+    read_compressed_tensors(fields, group_names, rules);
   else if (fields.find("quant_method")->is_string())
     fields.expected("quant_method", supported);
 }
 
 }  // namespace
 
+void Quantization::Rules::add_target(const std::string& text, std::size_t scheme) {
+  std::optional<NamePattern> pattern;
+  if (text.starts_with(pattern_mark)) pattern.emplace(std::string_view(text).substr(pattern_mark.size()));
+  targets.insert_or_assign(text, Target{scheme, std::move(pattern)});
+}
+
 const PackedScheme* Quantization::Rules::scheme_of(std::string_view module) const {
-  for (const PackedScheme& scheme : schemes)
-    if (scheme.targets.names_exactly(module)) return &scheme;
-  for (const PackedScheme& scheme : schemes)
-    if (scheme.targets.contains(module)) return &scheme;
-  for (const PackedScheme& scheme : schemes)
-    if (scheme.targets_linear) return &scheme;
-  return nullptr;
+  const auto named = [&](std::string_view name) {
+    const auto at = targets.find(name);
+    return at == targets.end() ? nullptr : &schemes[at->second.scheme];
+  };
+  if (const PackedScheme* scheme = named(module)) return scheme;
+  for (auto at = targets.lower_bound(pattern_mark); at != targets.end() && at->second.pattern; ++at)
+    if (at->second.pattern->matches(module)) return &schemes[at->second.scheme];
+  return named("Linear");
 }
 
 Quantization::Quantization() : rules_(std::make_shared<const Rules>()) {}
@@ -252,7 +283,8 @@ Quantization parse_quantization(std::string_view config_json, std::string_view f
   const std::string key = config.is_set("quantization_config") ? "quantization_config" : "compression_config";
   auto rules = std::make_shared<Quantization::Rules>();
   rules->file = file;
-  if (config.is_set(key)) read_method(JsonFields(config.object(key), key + ".", problems), *rules);
+  if (config.is_set(key))
+    read_method(JsonFields(config.object(key), key + ".", problems), group_names(config_json, key), *rules);
   throw_problems(file, problems);
   return Quantization(std::move(rules));
 }

@@ -3,6 +3,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,8 +27,6 @@ struct PackedScheme {
   bool symmetric = true;
   bool has_group_index = false;  // actorder "group": columns name their group
   std::string_view label;        // "int4 group 32", "mxfp4"
-  NameList targets;
-  bool targets_linear = false;  // "Linear": every linear layer
 };
 
 struct Quantization::Rules {
@@ -36,11 +37,20 @@ struct Quantization::Rules {
   std::size_t block_cols = 128;
   std::string_view fp8_label;
 
-  std::vector<PackedScheme> schemes;  // pack_quantized
+  std::vector<PackedScheme> schemes;  // pack_quantized, in the order of the file
+  struct Target {
+    std::size_t scheme = 0;
+    std::optional<NamePattern> pattern;  // of "re:..."
+  };
+  std::map<std::string, Target, std::less<>> targets;  // those of all groups, in the order of their bytes
   NameList ignore;
 
-  // The scheme that applies to a module, as compressed-tensors chooses: one that names it, else one with a
-  // pattern for it, else one for every linear layer. nullptr if none does.
+  // Lets a scheme have what `text` names: a module, "re:" and a pattern, "Linear". It has the target alone,
+  // whoever had it before. Throws Error for what is no pattern.
+  void add_target(const std::string& text, std::size_t scheme);
+  // The scheme that applies to a module, as compressed-tensors 0.20 chooses (utils/match.py, match_targets):
+  // of the target that is its name, else of the first pattern for it in the order of their bytes, whatever
+  // the order of the groups, else of every linear layer. nullptr if there is none.
   const PackedScheme* scheme_of(std::string_view module) const;
 };
 

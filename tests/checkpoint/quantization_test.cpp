@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include "checkpoint/fixture.h"
+#include "checkpoint/quantization_rules.h"
 #include "checkpoint/quantized.h"
 
 using namespace baleen;
@@ -85,6 +86,52 @@ TEST_CASE("supported ways of storing") {
             .description() == "int4 group 32");
 }
 
+TEST_CASE("which group a module is in") {
+  using Targets = std::vector<const char*>;
+  // Groups of 1, 2, 4 and so on, named 9, 10, 11 in this order.
+  const auto group_of = [](const std::vector<Targets>& groups, const char* module) -> std::size_t {
+    nlohmann::ordered_json config = int4;
+    config["config_groups"] = nlohmann::ordered_json::object();
+    for (std::size_t i = 0; i < groups.size(); ++i) {
+      auto& group = config["config_groups"]["group_" + std::to_string(9 + i)];
+      group = int4["config_groups"]["group_0"];
+      group["targets"] = groups[i];
+      group["weights"]["group_size"] = 1 << i;
+    }
+    const nlohmann::ordered_json whole{{"quantization_config", config}};
+    const PackedScheme* scheme = parse_quantization(whole.dump(), "config.json").rules().scheme_of(module);
+    return scheme == nullptr ? 0 : scheme->group_size;
+  };
+  CHECK(group_of({{"Linear"}, {"re:a"}, {"a.b"}}, "a.b") == 4);
+  CHECK(group_of({{"Linear"}, {"re:a"}, {"a.b"}}, "a.c") == 2);
+  CHECK(group_of({{"Linear"}, {"re:a"}, {"a.b"}}, "b.a") == 1);
+  CHECK(group_of({{"re:a"}, {"a.b"}}, "b.a") == 0);
+  // Of patterns the first in the order of their bytes, not of the groups.
+  CHECK(group_of({{"re:.*b"}, {"re:.*[.]b"}}, "a.b") == 2);
+  CHECK(group_of({{"re:a"}, {"re:b", "re:.*b"}, {"re:Z"}}, "a.b") == 2);
+  // The same target twice: the later group in the file, by whatever name.
+  CHECK(group_of({{"Linear"}, {"Linear"}}, "a.b") == 2);
+  CHECK(group_of({{"re:a"}, {"re:a"}, {"re:c"}}, "a.b") == 2);
+  CHECK(group_of({{"a.b"}, {"re:a"}, {"a.b"}}, "a.b") == 4);
+}
+
+TEST_CASE("config groups given twice: the last ones count") {
+  const std::string groups = int4["config_groups"].dump();
+  json other = int4["config_groups"];
+  other["group_1"] = other["group_0"];
+  other.erase("group_0");
+  const auto text = [&](const std::string& first, const std::string& last) {
+    return R"({"quantization_config": {"quant_method": "compressed-tensors", "config_groups": )" + first +
+           R"(}, "quantization_config": {"quant_method": "compressed-tensors", "format": "pack-quantized")" +
+           last + "}}";
+  };
+  const auto parse_text = [](const std::string& config) { return parse_quantization(config, "config.json"); };
+  CHECK(
+      parse_text(text(other.dump(), ", \"config_groups\": 1, \"config_groups\": " + groups)).description() ==
+      "int4 group 32");
+  CHECK(contains(error_of([&] { parse_text(text(groups, "")); }), "config_groups: not given"));
+}
+
 TEST_CASE("mxfp4, alone and beside integers") {
   CHECK(parse(mxfp4).description() == "mxfp4");
   CHECK(parse(changed(mxfp4, "/config_groups/group_0/format", nullptr)).description() == "mxfp4");
@@ -143,6 +190,10 @@ TEST_CASE("everything else is refused by name") {
   refuses(changed(int4, "/config_groups/group_0/input_activations", {{"num_bits", 8}}),
           "quantized activations are not supported");
   refuses(changed(int4, "/kv_cache_scheme", {{"num_bits", 8}}), "a quantized KV cache is not supported");
+  // An empty object asks for the defaults: 8 bits.
+  for (const char* key : {"/kv_cache_scheme", "/config_groups/group_0/input_activations",
+                          "/config_groups/group_0/output_activations"})
+    refuses(changed(int4, key, json::object()), ": {}, expected null: ");
   refuses(changed(int4, "/transform_config", {{"config_groups", {{"a", 1}}}}),
           "transformed weights are not supported");
   refuses(changed(int4, "/sparsity_config", {{"format", "sparse-24-bitmask"}}),
