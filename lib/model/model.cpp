@@ -23,10 +23,14 @@ constexpr std::size_t most_bytes_ahead = std::size_t{4} << 20;
 
 std::optional<Format> vector_format(DType dtype) {
   switch (dtype) {
-    case DType::f32: return Format::f32;
-    case DType::f16: return Format::f16;
-    case DType::bf16: return Format::bf16;
-    default: return std::nullopt;
+    case DType::f32:
+      return Format::f32;
+    case DType::f16:
+      return Format::f16;
+    case DType::bf16:
+      return Format::bf16;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -163,9 +167,12 @@ class Loader {
   // What a token touches of `all` parameters or bytes of a row.
   std::uint64_t active(const Row& row, std::uint64_t all) const {
     switch (row.use) {
-      case Use::one_row: return config_.tie_word_embeddings ? all : all / row.rows;
-      case Use::routed: return all / config_.n_routed_experts * config_.num_experts_per_tok;
-      case Use::every_token: return all;
+      case Use::one_row:
+        return config_.tie_word_embeddings ? all : all / row.rows;
+      case Use::routed:
+        return all / config_.n_routed_experts * config_.num_experts_per_tok;
+      case Use::every_token:
+        return all;
     }
     return all;
   }
@@ -182,25 +189,45 @@ class Loader {
   std::vector<Key> order_;
 };
 
+// transformers reads a head that the files hold, whatever tie_word_embeddings says.
+bool holds_head(const Checkpoint& checkpoint) {
+  return checkpoint.find("lm_head.weight") != nullptr || checkpoint.find("lm_head.weight_packed") != nullptr;
+}
+
+// A line for errors about missing experts: transformers 5 has those of a layer in one tensor, and saves them
+// so on request. Empty if it did not.
+std::string about_fused_experts(const Config& config, const Checkpoint& checkpoint) {
+  for (std::size_t l = 0; l < config.num_hidden_layers; ++l)
+    if (const Tensor* fused =
+            checkpoint.find(tensor_name("model.layers.{layer}.mlp.experts.gate_up_proj", l, 0)))
+      return "\n  " + std::string(fused->file) + ": " + std::string(fused->name) +
+             ": the layer's experts in one tensor, expected three for each expert; save the model with "
+             "save_original_format=True, save_pretrained's default";
+  return "";
+}
+
 // A few numbers in a config.json can ask for more experts than any memory could list: before anything is
 // made for them, as many tensors must be there.
-void check_expert_count(const Config& config, const Checkpoint& checkpoint, const std::filesystem::path& dir) {
+void check_expert_count(const Config& config, const Checkpoint& checkpoint,
+                        const std::filesystem::path& dir) {
   const auto layers = std::count(config.is_moe_layer.begin(), config.is_moe_layer.end(), true);
   const std::uint64_t needed = static_cast<std::uint64_t>(layers) * config.n_routed_experts * 3;
   const std::size_t found = checkpoint.tensors().size();
   if (needed <= found) return;
-  throw Error(dir.string() + ": " + std::to_string(layers) + " layers of " + std::to_string(config.n_routed_experts) +
-              " experts, as config.json says, are at least " + std::to_string(needed) + " tensors; the files hold " +
-              std::to_string(found));
+  throw Error(dir.string() + ": " + std::to_string(layers) + " layers of " +
+              std::to_string(config.n_routed_experts) + " experts, as config.json says, are at least " +
+              std::to_string(needed) + " tensors; the files hold " + std::to_string(found) +
+              about_fused_experts(config, checkpoint));
 }
 
-[[noreturn]] void throw_problems(const std::filesystem::path& dir, const std::vector<std::string>& problems) {
+[[noreturn]] void throw_problems(const std::filesystem::path& dir, const std::vector<std::string>& problems,
+                                 const std::string& advice) {
   std::string message = dir.string() + ": " + std::to_string(problems.size()) +
                         (problems.size() == 1 ? " tensor is" : " tensors are") + " not as config.json says";
   for (std::size_t i = 0; i < problems.size() && i < listed_problems; ++i) message += "\n  " + problems[i];
   if (problems.size() > listed_problems)
     message += "\n  and " + std::to_string(problems.size() - listed_problems) + " more";
-  throw Error(message);
+  throw Error(message + advice);
 }
 
 }  // namespace
@@ -219,6 +246,7 @@ Model Model::open(const std::filesystem::path& dir) {
 
 Model Model::make(Config config, const Quantization& quantization, Checkpoint checkpoint,
                   const std::filesystem::path& name) {
+  if (holds_head(checkpoint)) config.tie_word_embeddings = false;
   Model model(std::move(config), std::move(checkpoint));
   Loader loader(model.config_, model.checkpoint_, quantization);
   {
@@ -230,7 +258,8 @@ Model Model::make(Config config, const Quantization& quantization, Checkpoint ch
         reading.soon({tensor.data, tensor.bytes});
     loader.load(model.global_, model.layers_);
   }
-  if (!loader.problems().empty()) throw_problems(name, loader.problems());
+  if (!loader.problems().empty())
+    throw_problems(name, loader.problems(), about_fused_experts(model.config_, model.checkpoint_));
   model.inventory_ = loader.inventory();
   model.unused_tensors_ = model.checkpoint_.tensors().size() - loader.used_tensors();
   return model;

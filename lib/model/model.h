@@ -57,13 +57,13 @@ struct Inventory {
   std::uint64_t parameters = 0;
   std::uint64_t active_parameters = 0;  // touched for one token
   std::uint64_t bytes = 0;
-  std::uint64_t active_bytes = 0;       // of them read for one token (an embedding: its row)
+  std::uint64_t active_bytes = 0;  // of them read for one token (an embedding: its row)
 };
 
 // What rounding the output head did.
 struct RoundedHead {
-  std::uint64_t bytes = 0;             // that it takes in memory; 0: it was stored in 8 bits or less already
-  double relative_rms_error = 0;       // of its weights: sqrt(sum (w' - w)^2 / sum w^2)
+  std::uint64_t bytes = 0;        // that it takes in memory; 0: it was stored in 8 bits or less already
+  double relative_rms_error = 0;  // of its weights: sqrt(sum (w' - w)^2 / sum w^2)
 };
 
 class Model {
@@ -74,16 +74,17 @@ class Model {
   // The same of weights that come from elsewhere; `name` stands for the folder in messages.
   static Model make(Config, const Quantization&, Checkpoint, const std::filesystem::path& name);
 
+  // tie_word_embeddings is false where the files hold a head.
   const Config& config() const { return config_; }
   const Checkpoint& checkpoint() const { return checkpoint_; }
-  const Weights& global() const { return global_; }         // embeddings, final norm, head
+  const Weights& global() const { return global_; }  // embeddings, final norm, head
   const std::vector<Layer>& layers() const { return layers_; }
   // For who lets a weight be another matrix of the same shape, and keeps that.
   Weights& global() { return global_; }
   std::vector<Layer>& layers() { return layers_; }
   const std::vector<Inventory>& inventory() const { return inventory_; }
-  // Rounds the output head to int8, groups of 32 columns with a bf16 scale each, in memory of its own: half the
-  // bytes to read for every token. The embedding stays as it is, also where the two are one tensor.
+  // Rounds the output head to int8, groups of 32 columns with a bf16 scale each, in memory of its own: half
+  // the bytes to read for every token. The embedding stays as it is, also where the two are one tensor.
   RoundedHead round_head(ThreadPool&, const kernels::Kernels&);
   std::uint64_t rounded_head_bytes() const { return rounded_head_bytes_; }
 
@@ -94,7 +95,8 @@ class Model {
   BoundedRows* embedding_rows() const { return embedding_rows_.get(); }
   // KV cache of one token, all layers.
   std::uint64_t kv_bytes_per_token(kernels::KvFormat) const;
-  std::size_t unused_tensors() const { return unused_tensors_; }  // in the files but not in the table: MTP layers
+  // In the files but not in the table: MTP layers.
+  std::size_t unused_tensors() const { return unused_tensors_; }
 
  private:
   Model(Config, Checkpoint);

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cstring>
 #include <set>
 
 #include "error.h"
@@ -54,6 +55,21 @@ TestModel with_prediction_layer() {
 }
 
 }  // namespace
+
+TEST_CASE("the head that a tied model's files hold stays as it is") {
+  TestModel model("deepseek_v3-moonlight");
+  model.config["tie_word_embeddings"] = true;
+  const TempDir dir;
+  const Source source = Source::open(model.write(dir.path() / "in"));
+  const SourceModule* head = find(source, "lm_head");
+  REQUIRE(head != nullptr);
+  CHECK(head->part == "output head");
+  CHECK(!head->quantizable);
+  Run()(dir.path() / "in", dir.path() / "out");
+  const Model written = Model::open(dir.path() / "out");
+  const std::string& bytes = model["lm_head.weight"].bytes;
+  CHECK(std::memcmp(written.global()[Role::lm_head].values, bytes.data(), bytes.size()) == 0);
+}
 
 TEST_CASE("modules of golden models") {
   for (const char* const golden :
