@@ -123,6 +123,8 @@ void warn(const QuantizeOptions& o, const Source& source, const Plan& plan,
           std::span<const Decision> decisions) {
   const Loaders loaders = loaders_of(module_formats(source, decisions));
   if (!loaders.transformers.empty()) note(o, "transformers will not load this: " + loaders.transformers);
+  if (!loaders.transformers_widening.empty())
+    note(o, "transformers without an fp8 GPU will not read this rightly: " + loaders.transformers_widening);
   if (!loaders.vllm.empty()) note(o, "vLLM will not load this: " + loaders.vllm);
   for (const std::string& text : kept_notes(source, plan)) note(o, text);
   const auto again = std::count_if(plan.modules.begin(), plan.modules.end(), [&](const PlannedModule& m) {

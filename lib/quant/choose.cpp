@@ -128,8 +128,10 @@ std::vector<Decision> choose(const Source& source, const ChooseOptions& options)
 std::vector<ModuleFormat> module_formats(const Source& source, std::span<const Decision> decisions) {
   std::vector<ModuleFormat> formats;
   for (std::size_t i = 0; i < decisions.size(); ++i)
-    if (const SourceModule& module = source.modules()[i]; is_linear(module))
-      formats.push_back({linear_name(module), decisions[i].target});
+    if (const SourceModule& module = source.modules()[i]; is_linear(module)) {
+      const kernels::Matrix matrix = module.weight ? module.weight->matrix : kernels::Matrix{};
+      formats.push_back({linear_name(module), decisions[i].target, matrix.rows, matrix.cols});
+    }
   return formats;
 }
 

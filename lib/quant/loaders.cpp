@@ -29,6 +29,22 @@ std::string format_of(const ModuleFormat& module) {
   return module.name + (module.target ? " is " + target_name(*module.target) : " is not quantized");
 }
 
+bool has_partial_blocks(const ModuleFormat& module) {
+  const auto partial = [](std::size_t size) { return size > fp8_block && size % fp8_block != 0; };
+  return module.target && module.target->encoding == Encoding::fp8 &&
+         (partial(module.rows) || partial(module.cols));
+}
+
+// The first of those whose last blocks are partial, and how many more there are.
+std::string partial_blocks(std::span<const ModuleFormat> modules) {
+  const auto count = std::count_if(modules.begin(), modules.end(), has_partial_blocks);
+  if (count == 0) return "";
+  const ModuleFormat& first = *std::find_if(modules.begin(), modules.end(), has_partial_blocks);
+  const std::string others = count == 1 ? "" : " and " + std::to_string(count - 1) + " more";
+  return "it takes all blocks of a matrix for equally large; those of " + first.name + " " +
+         to_string(Shape{{first.rows, first.cols}, 2}) + others + " are not, as in DeepSeek's own files";
+}
+
 // Modules that must be alike, by unit: remembers the first one of each, and the first that differs from it.
 class Alike {
  public:
@@ -57,7 +73,7 @@ Loaders loaders_of(std::span<const ModuleFormat> modules) {
     if (place->expert) transformers.add("", module);
     if (const std::string unit = vllm_unit(module, *place); !unit.empty()) vllm.add(unit, module);
   }
-  return {transformers.broken(), vllm.broken()};
+  return {transformers.broken(), partial_blocks(modules), vllm.broken()};
 }
 
 }  // namespace baleen

@@ -12,7 +12,10 @@ namespace baleen {
 // it. Empty where nothing is known that would keep it from it.
 struct Loaders {
   std::string transformers;  // 5.23 converts all routed experts of a model by the scheme of one config group
-  std::string vllm;          // one scheme for a layer's experts, and for the parts of what it fuses
+  // Where 5.23 widens fp8, for want of a GPU that computes in it: a block's size is the matrix's over the
+  // number of scales (integrations/finegrained_fp8.py, Fp8Dequantize), so the last of several must be whole.
+  std::string transformers_widening;
+  std::string vllm;  // one scheme for a layer's experts, and for the parts of what it fuses
 };
 
 // `modules` are all linear layers; those that are not quantized count as one way of storing.

@@ -12,8 +12,9 @@ namespace baleen {
 
 // A linear layer of a checkpoint, and what becomes of it.
 struct ModuleFormat {
-  std::string name;              // without ".weight"
-  std::optional<Target> target;  // none: it stays as it is
+  std::string name;                // without ".weight"
+  std::optional<Target> target;    // none: it stays as it is
+  std::size_t rows = 0, cols = 0;  // of what has a target
 };
 
 // "model.layers.3.mlp.experts.17.up_proj": layer 3, stem "mlp.experts", expert 17, leaf "up_proj".

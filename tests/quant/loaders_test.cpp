@@ -55,6 +55,26 @@ TEST_CASE("what is taken apart of a name") {
     CHECK(!place_of(name).has_value());
 }
 
+TEST_CASE("fp8 blocks that transformers misreads") {
+  const auto widening = [](std::vector<ModuleFormat> modules) {
+    return loaders_of(modules).transformers_widening;
+  };
+  constexpr Target fp8{Encoding::fp8};
+  for (const std::size_t good : {1, 100, 128, 256, 7168})
+    CHECK(widening({{"a", fp8, good, 128}, {"b", fp8, 128, good}}).empty());
+  for (const std::size_t bad : {129, 192, 576}) {
+    CHECK(!widening({{"a", fp8, bad, 128}}).empty());
+    CHECK(!widening({{"a", fp8, 128, bad}}).empty());
+    CHECK(widening({{"a", int8, bad, bad}, {"b", {}, bad, bad}}).empty());
+  }
+  CHECK(widening({{"a", fp8, 128, 128}, {"b", fp8, 576, 128}}) ==
+        "it takes all blocks of a matrix for equally large; those of b [576, 128] are not, as in DeepSeek's "
+        "own "
+        "files");
+  CHECK(widening({{"b", fp8, 576, 128}, {"c", fp8, 2, 192}, {"d", fp8, 192, 2}})
+            .find("[576, 128] and 2 more are") != std::string::npos);
+}
+
 TEST_CASE("kinds of module may differ, single experts may not") {
   const Loaders plain = with({}, {});
   CHECK(plain.transformers.empty());
