@@ -38,13 +38,18 @@ void RunSetup::describe(const ThreadPool& pool, const std::string& cache, const 
     parameters += row.parameters;
     active += row.active_parameters;
   }
-  write_message("model     " + folder.string() + ": " + model.config().model_type + ", " +
-                format_count(parameters) + " parameters, " + format_count(active) + " active, " +
-                format_bytes(model.checkpoint().bytes()) + "\nkernels   " + describe_kernels(kernels) + ", " +
-                (options.throughput ? "generated tokens by those for prompts, " : "") +
-                std::to_string(pool.size()) + " threads\nKV cache  " +
-                std::string(kv_format_name(options.kv_format)) + ", " + cache + "\nsampling  " +
-                describe_sampling(choose_sampling(options.request, defaults, seed)) + "\n" + more);
+  const std::size_t misplaced = model.misplaced_tensors();
+  const std::string unused = misplaced == 0 ? ""
+                                            : "unused    " + std::to_string(misplaced) +
+                                                  (misplaced == 1 ? " tensor" : " tensors") +
+                                                  " that config.json has no place for\n";
+  write_message(
+      "model     " + folder.string() + ": " + model.config().model_type + ", " + format_count(parameters) +
+      " parameters, " + format_count(active) + " active, " + format_bytes(model.checkpoint().bytes()) + "\n" +
+      unused + "kernels   " + describe_kernels(kernels) + ", " +
+      (options.throughput ? "generated tokens by those for prompts, " : "") + std::to_string(pool.size()) +
+      " threads\nKV cache  " + std::string(kv_format_name(options.kv_format)) + ", " + cache +
+      "\nsampling  " + describe_sampling(choose_sampling(options.request, defaults, seed)) + "\n" + more);
 }
 
 void RunSetup::warn_of_weights(const MemoryState& memory, std::optional<std::uint64_t> budget) const {

@@ -1,6 +1,7 @@
 #include "model/model.h"
 
 #include <algorithm>
+#include <charconv>
 #include <map>
 #include <stdexcept>
 #include <utility>
@@ -220,6 +221,15 @@ void check_expert_count(const Config& config, const Checkpoint& checkpoint,
               about_fused_experts(config, checkpoint));
 }
 
+// Whether a tensor is of a layer behind the model's last one.
+bool is_behind(std::string_view name, std::size_t layers) {
+  constexpr std::string_view prefix = "model.layers.";
+  if (!name.starts_with(prefix)) return false;
+  std::size_t layer = 0;
+  std::from_chars(name.data() + prefix.size(), name.data() + name.size(), layer);
+  return layer >= layers;
+}
+
 [[noreturn]] void throw_problems(const std::filesystem::path& dir, const std::vector<std::string>& problems,
                                  const std::string& advice) {
   std::string message = dir.string() + ": " + std::to_string(problems.size()) +
@@ -261,7 +271,12 @@ Model Model::make(Config config, const Quantization& quantization, Checkpoint ch
   if (!loader.problems().empty())
     throw_problems(name, loader.problems(), about_fused_experts(model.config_, model.checkpoint_));
   model.inventory_ = loader.inventory();
-  model.unused_tensors_ = model.checkpoint_.tensors().size() - loader.used_tensors();
+  const std::span<const Tensor> tensors = model.checkpoint_.tensors();
+  model.unused_tensors_ = tensors.size() - loader.used_tensors();
+  const auto behind = std::count_if(tensors.begin(), tensors.end(), [&](const Tensor& tensor) {
+    return is_behind(tensor.name, model.config_.num_hidden_layers);
+  });
+  model.misplaced_tensors_ = model.unused_tensors_ - static_cast<std::size_t>(behind);
   return model;
 }
 

@@ -95,8 +95,10 @@ class Model {
   BoundedRows* embedding_rows() const { return embedding_rows_.get(); }
   // KV cache of one token, all layers.
   std::uint64_t kv_bytes_per_token(kernels::KvFormat) const;
-  // In the files but not in the table: MTP layers.
+  // In the files but not in the table: those of layers behind the last one, which predict further tokens, and
+  // others, which this configuration has no place for.
   std::size_t unused_tensors() const { return unused_tensors_; }
+  std::size_t misplaced_tensors() const { return misplaced_tensors_; }
 
  private:
   Model(Config, Checkpoint);
@@ -107,6 +109,7 @@ class Model {
   std::vector<Layer> layers_;
   std::vector<Inventory> inventory_;
   std::size_t unused_tensors_ = 0;
+  std::size_t misplaced_tensors_ = 0;
   std::unique_ptr<std::byte[]> rounded_head_;
   std::uint64_t rounded_head_bytes_ = 0;
   std::unique_ptr<HugeMemory> held_;

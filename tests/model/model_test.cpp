@@ -68,6 +68,22 @@ TEST_CASE("tied embeddings beside a quantized head") {
                  "lm_head.weight_shape: missing"));
 }
 
+TEST_CASE("tensors without a place in the model are told from those of layers behind it") {
+  TestModel model("deepseek_v3-moonlight");
+  const auto add = [&](const char* name) {
+    model.tensors.push_back({name, "F32", {1}, std::string(4, '\0')});
+  };
+  for (const char* name : {"model.layers.3.eh_proj.weight", "model.layers.61.norm.weight"}) add(name);
+  const TempDir dir;
+  const Model behind = Model::open(model.write(dir.path() / "behind"));
+  CHECK(behind.unused_tensors() == 2);
+  CHECK(behind.misplaced_tensors() == 0);
+  for (const char* name : {"model.layers.0.self_attn.o_proj.bias", "model.layers.2.odd", "other"}) add(name);
+  const Model misplaced = Model::open(model.write(dir.path() / "misplaced"));
+  CHECK(misplaced.unused_tensors() == 5);
+  CHECK(misplaced.misplaced_tensors() == 3);
+}
+
 TEST_CASE("the experts of a layer in one tensor are named") {
   TestModel model = without(TestModel("deepseek_v3-moonlight"), ".mlp.experts.");
   const std::uint64_t experts = model.config["n_routed_experts"], hidden = model.config["hidden_size"];
