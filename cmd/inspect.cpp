@@ -5,7 +5,6 @@
 #include <string>
 #include <utility>
 
-#include "cmd/output.h"
 #include "cmd/weight_memory.h"
 #include "report/memory.h"
 #include "report/table.h"
@@ -113,8 +112,8 @@ std::string inventory_table(const Model& model, const Totals& totals) {
   return table.text();
 }
 
-void print_text(const Model& model, const std::filesystem::path& folder, const InspectedNeed& asked,
-                const Need& need, const std::optional<MemoryState>& state, const Style& style) {
+std::string as_text(const Model& model, const std::filesystem::path& folder, const InspectedNeed& asked,
+                    const Need& need, const std::optional<MemoryState>& state, const Style& style) {
   const Config& config = model.config();
   const Totals totals = sum(model.inventory());
   std::string text;
@@ -149,7 +148,7 @@ void print_text(const Model& model, const std::filesystem::path& folder, const I
                      " tokens in " + std::string(kv_format_name(asked.kv_format)) + ")");
   line("", describe_memory(need, state));
   if (asked.plan) line("--memory", describe_budget(*asked.plan));
-  write_output(text);
+  return text;
 }
 
 Json to_json(const Inventory& row) {
@@ -173,8 +172,8 @@ Json to_json(const MemoryPlan& plan) {
               {"experts", plan.experts}};
 }
 
-void print_json(const Model& model, const std::filesystem::path& folder, const InspectedNeed& asked,
-                const Need& need, const std::optional<MemoryState>& state) {
+std::string as_json(const Model& model, const std::filesystem::path& folder, const InspectedNeed& asked,
+                    const Need& need, const std::optional<MemoryState>& state) {
   const Config& config = model.config();
   const Totals totals = sum(model.inventory());
   Json kv_bytes;
@@ -213,18 +212,18 @@ void print_json(const Model& model, const std::filesystem::path& folder, const I
                     {"weights", std::move(weights)},
                     {"kv_bytes_per_token", std::move(kv_bytes)},
                     {"memory", std::move(memory)}};
-  write_output(object.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  return object.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace
 
-void print_inspection(const Model& model, const std::filesystem::path& folder, const InspectedNeed& asked,
-                      bool json, const Style& style) {
+std::string inspection(const Model& model, const std::filesystem::path& folder, const InspectedNeed& asked,
+                       bool json, const Style& style) {
   const Need need{.weights = sum(model.inventory()).bytes,
                   .kv_cache = saturating_product(asked.context, model.kv_bytes_per_token(asked.kv_format))};
   const std::optional<MemoryState> state = memory_state();
-  if (json) return print_json(model, folder, asked, need, state);
-  print_text(model, folder, asked, need, state, style);
+  return json ? as_json(model, folder, asked, need, state)
+              : as_text(model, folder, asked, need, state, style);
 }
 
 }  // namespace baleen::cmd

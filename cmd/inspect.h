@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <optional>
+#include <string>
 
 #include "cmd/terminal.h"
 #include "model/memory_plan.h"
@@ -18,7 +19,7 @@ struct InspectedNeed {
   std::optional<MemoryPlan> plan;  // of --memory
 };
 
-void print_inspection(const Model& model, const std::filesystem::path& folder, const InspectedNeed& need,
-                      bool json, const Style& style);
+std::string inspection(const Model& model, const std::filesystem::path& folder, const InspectedNeed& need,
+                       bool json, const Style& style);
 
 }  // namespace baleen::cmd

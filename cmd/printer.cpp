@@ -140,9 +140,9 @@ std::unique_ptr<Printer> make_printer(const RunOptions& options, const Prompt& p
   return std::make_unique<TextPrinter>(options, prompt, std::move(write));
 }
 
-void print_prompt(const RunOptions& options, const Prompt& prompt) {
-  if (!options.jsonl()) return write_output(prompt.text + "\n");
-  write_output(json_line({{"schema", 1}, {"id", 0}, {"prompt", prompt.text}, {"ids", prompt.ids}}) + "\n");
+std::string show_prompt(const RunOptions& options, const Prompt& prompt) {
+  if (!options.jsonl()) return prompt.text + "\n";
+  return json_line({{"schema", 1}, {"id", 0}, {"prompt", prompt.text}, {"ids", prompt.ids}}) + "\n";
 }
 
 }  // namespace baleen::cmd

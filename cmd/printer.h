@@ -28,6 +28,6 @@ std::unique_ptr<Printer> make_printer(const RunOptions& options, const Prompt& p
                                       const Tokenizer* tokenizer, Write write);
 
 // --dry-run: the prompt as the model would get it.
-void print_prompt(const RunOptions& options, const Prompt& prompt);
+std::string show_prompt(const RunOptions& options, const Prompt& prompt);
 
 }  // namespace baleen::cmd

@@ -22,11 +22,13 @@
 #include "cmd/prompt.h"
 #include "cmd/run_options.h"
 #include "cmd/run_setup.h"
+#include "cmd/signals.h"
 #include "cmd/weight_memory.h"
 #include "error.h"
 #include "model/memory_plan.h"
 #include "model/model.h"
 #include "model/weight_files.h"
+#include "report/output_file.h"
 #include "report/printable.h"
 #include "report/units.h"
 #include "routing/expert_shares.h"
@@ -147,13 +149,30 @@ std::size_t context_limit(const RunOptions& options, const Config& config) {
   return *options.context;
 }
 
+// What is printed at once: to standard output, or whole or not at all to the file of -o.
+void print_whole(const RunOptions& options, const std::string& text) {
+  if (!options.output) return write_output(text);
+  int signal = 0;
+  {
+    const SignalFlag flag;  // before there is a file that a signal would leave behind
+    NewFile file(*options.output, options.force);
+    file.write(text);
+    file.commit();
+    signal = SignalFlag::signal();
+  }
+  if (signal != 0) raise_again(signal);
+}
+
 void inspect(const RunOptions& options, const Model& model, const fs::path& folder, std::size_t context) {
   const std::uint64_t kv_bytes = saturating_product(context, model.kv_bytes_per_token(options.kv_format));
   const std::optional<std::uint64_t> budget = weight_budget(
       options, model, folder, {.kv_bytes = likely_kv_bytes(kv_bytes), .longest_prompt = context});
   std::optional<MemoryPlan> plan;
   if (budget) plan = plan_memory(model, WeightFiles(model.checkpoint(), folder), *budget);
-  print_inspection(model, folder, {context, options.kv_format, plan}, options.json, Style(1, options.color));
+  // -o is no terminal, whatever standard output is.
+  const bool plain = options.output && options.color == ColorChoice::automatic;
+  const Style style(1, plain ? ColorChoice::never : options.color);
+  print_whole(options, inspection(model, folder, {context, options.kv_format, plan}, options.json, style));
 }
 
 ExpertShares read_prior(const RunOptions& options, const Model& model) {
@@ -222,7 +241,7 @@ int run(std::vector<std::string> words) {
   PromptMaker maker = prompt_maker(options, folder, &*tokenizer);
   const Prompt prompt = make_prompt(options, maker);
   check_ids(prompt.ids, tokenizer->vocab_size());
-  print_prompt(options, prompt);
+  print_whole(options, show_prompt(options, prompt));
   return 0;
 }
 

@@ -16,6 +16,19 @@ try run -o nowhere/text hello
 try run -o . hello
 try run -o /dev/full hello
 try run --force hello
+# What is printed at once goes there, too.
+run --dry-run -o prompt hello
+run --dry-run hello | cmp - prompt && echo '--dry-run: the same'
+run --dry-run --format jsonl -o prompt --force hello
+jq -c .ids prompt
+try run --dry-run -o prompt hello
+run --inspect -o model.txt
+head -n 1 model.txt
+run --inspect --json -o model.txt --force
+jq -c .schema model.txt
+try run --inspect -o model.txt
+try run --inspect -o /dev/full
+try run --dry-run -o nowhere/text hello
 # Half an answer does not appear. Should the program win the race to its end, once more.
 begin() { exec "$PROGRAM" run -m $MODEL --isa scalar -t 1 "$@"; }
 for attempt in 1 2 3 4 5; do
