@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cmd/commands.h"
+#include "cmd/distinct_files.h"
 #include "cmd/output.h"
 #include "cmd/parse.h"
 #include "cmd/route_stats_findings.h"
@@ -58,6 +59,9 @@ void check_combinations(const RouteStatsOptions& o) {
   if (std::count(o.logs.begin(), o.logs.end(), "-") > 1 ||
       (o.compare == "-" && !o.logs.empty() && o.logs[0] == "-"))
     throw UsageError("standard input can be read once only");
+  std::vector<NamedFile> read{{"-f", o.text}, {"--compare", o.compare}, {"--simulate-bias", o.simulate_bias}};
+  for (const std::string& log : o.logs) read.push_back({"LOG " + log, log});
+  if (o.svg != "-") check_distinct({{"--svg", o.svg}}, read);
 }
 
 std::vector<LayerLoad> layers_asked_for(const RouteStatsOptions& o, std::vector<LayerLoad> layers) {

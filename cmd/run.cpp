@@ -11,6 +11,7 @@
 #include "clock.h"
 #include "cmd/chat.h"
 #include "cmd/commands.h"
+#include "cmd/distinct_files.h"
 #include "cmd/inspect.h"
 #include "cmd/interactive.h"
 #include "cmd/kernel_choice.h"
@@ -46,7 +47,7 @@ void check_route_options(const RunOptions& options) {
     throw UsageError(
         "--route-prior says which experts --memory keeps at first; without --memory all are there");
   if (options.route_log != "-") return;
-  if (!options.output) {
+  if (!options.output || options.output == "/dev/stdout") {
     throw UsageError(
         "--route-log -: standard output carries the answer already\n"
         "name a file for the log, or one for the answer with -o");
@@ -83,6 +84,26 @@ void check_many(const RunOptions& options) {
   if (other) throw UsageError("--batch brings the prompts, " + std::string(other) + " would be another");
 }
 
+// Each output in a file of its own, and none over an input.
+void check_files(const RunOptions& options) {
+  // Without -o, too: what is read line by line while results are appended to it would never end. Another
+  // prompt is read to its end before anything is printed.
+  const bool prints = !options.output || options.output == "/dev/stdout";
+  const NamedFile answers{prints ? "standard output" : "-o", prints ? "-" : options.output};
+  const NamedFile route_log{"--route-log", options.route_log};
+  const NamedFile route_stats{"--route-stats", options.route_stats};
+  const NamedFile prompt_cache{"--prompt-cache", options.prompt_cache};
+  const NamedFile batch{"--batch", options.batch};
+  check_distinct({answers, route_log, route_stats, prompt_cache}, {batch});
+  std::vector<NamedFile> written{route_log, route_stats, prompt_cache};
+  if (!prints) written.push_back(answers);
+  check_distinct(written, {{"-f", options.file}, {"--messages", options.messages}});
+  // What a log or its loads go on with may be their own beginning: it is read before.
+  written = {prompt_cache};
+  if (!prints) written.push_back(answers);
+  check_distinct(written, {{"--route-prior", options.route_prior}});
+}
+
 void check_combinations(const RunOptions& options) {
   if (options.json && !options.inspect) {
     throw UsageError("--json belongs to --inspect; for generated text there is --format jsonl");
@@ -104,6 +125,7 @@ void check_combinations(const RunOptions& options) {
   check_chat_options(options);
   check_many(options);
   check_route_options(options);
+  check_files(options);
 }
 
 bool needs_tokenizer(const RunOptions& options) {

@@ -49,17 +49,6 @@ FileDescriptor open_batch(const std::string& name) {
   return file;
 }
 
-// Overwritten, the lines would be lost before they are read; appended to, they would never end.
-void check_not_output(const FileDescriptor& batch, const std::optional<std::string>& output) {
-  struct stat in {};
-  struct stat out {};
-  if (::fstat(batch.get(), &in) != 0 || !S_ISREG(in.st_mode)) return;
-  if ((output ? ::stat(output->c_str(), &out) : ::fstat(STDOUT_FILENO, &out)) != 0) return;
-  if (in.st_dev == out.st_dev && in.st_ino == out.st_ino)
-    throw Error(output.value_or("standard output") +
-                ": this is the batch, expected another file for its results");
-}
-
 // The lines of a regular file that are left to answer; 0 where that cannot be known beforehand.
 std::uint64_t count_lines(const std::string& batch, std::uint64_t answered) {
   struct stat status {};
@@ -160,7 +149,6 @@ int run_many(const RunSetup& setup) {
   std::optional<LineReader> reader;
   if (options.batch) {
     input = open_batch(*options.batch);
-    check_not_output(*input, options.output);
     constexpr std::size_t longest_line = std::size_t{64} << 20U;
     reader.emplace(input->get(), input_name(*options.batch), longest_line, SignalFlag::cancel());
   }
