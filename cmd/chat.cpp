@@ -33,7 +33,7 @@ void check_chat_options(const RunOptions& options) {
 }
 
 Conversation read_messages(const std::string& file) {
-  return parse_conversation(read_input(file, largest_conversation), file == "-" ? "standard input" : file);
+  return parse_conversation(read_input(file, largest_conversation), input_name(file));
 }
 
 void set_template_vars(const RunOptions& options, Conversation& conversation) {
@@ -64,6 +64,9 @@ Conversation read_conversation(const RunOptions& options) {
   if (options.prompt || options.file || !options.messages) {
     conversation.messages.push_back(Json{{"role", "user"}, {"content", read_prompt(options)}});
   }
+  if (conversation.messages.empty())
+    throw FormatError(input_name(*options.messages),
+                      "the conversation is empty, expected one message at least");
   return conversation;
 }
 

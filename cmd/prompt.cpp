@@ -42,6 +42,10 @@ void drop_final_newline(std::string& text) {
 
 }  // namespace
 
+std::string input_name(const std::string& name) {
+  return name == "-" ? "standard input" : name;
+}
+
 std::string read_input(const std::string& name, std::size_t most_bytes) {
   if (name == "-") return read_all(STDIN_FILENO, "standard input", most_bytes);
   const FileDescriptor file(::open(name.c_str(), O_RDONLY | O_CLOEXEC));
@@ -62,14 +66,14 @@ void check_utf8(const std::string& text, const std::string& what) {
 std::string read_prompt(const RunOptions& options) {
   std::string text;
   if (options.file || !options.prompt) {
-    text = read_input(options.file.value_or("-"), longest_prompt);
+    const std::string file = options.file.value_or("-");
+    text = read_input(file, longest_prompt);
+    check_utf8(text, input_name(file) + ": the prompt");
     if (!options.raw) drop_final_newline(text);
-    if (options.prompt) text += "\n" + *options.prompt;
-  } else {
-    text = *options.prompt;
   }
-  check_utf8(text, "the prompt");
-  return text;
+  if (!options.prompt) return text;
+  check_utf8(*options.prompt, "the prompt");
+  return options.file ? text + "\n" + *options.prompt : *options.prompt;
 }
 
 std::vector<TokenId> parse_ids(std::string_view text) {

@@ -14,6 +14,8 @@
 
 namespace baleen::cmd {
 
+// What errors call it: "-" is standard input.
+std::string input_name(const std::string& name);
 // The bytes of a file, or of standard input for "-". Throws Error if there are more than `most_bytes`.
 std::string read_input(const std::string& name, std::size_t most_bytes);
 

@@ -38,10 +38,6 @@ constexpr std::size_t default_parallel = 8;
 // Lines that may wait for a slower one before them, for each that is decoded.
 constexpr std::size_t window_factor = 64;
 
-std::string input_name(const std::string& batch) {
-  return batch == "-" ? "standard input" : batch;
-}
-
 FileDescriptor open_batch(const std::string& name) {
   FileDescriptor file(name == "-" ? ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)
                                   : ::open(name.c_str(), O_RDONLY | O_CLOEXEC));

@@ -147,8 +147,7 @@ bool begins_with_system(const Conversation& conversation) {
 
 RenderedConversation render_conversation(const Conversation& conversation, const ChatTemplate& chat_template,
                                          const std::map<std::string, std::string>& named_tokens) {
-  if (conversation.messages.empty())
-    throw UsageError("the conversation is empty: expected one message at least");
+  if (conversation.messages.empty()) throw Error("the conversation is empty, expected one message at least");
   Json messages = conversation.messages;
   const bool continues = messages.back().at("role") == "assistant";
   std::string message;  // the one to continue

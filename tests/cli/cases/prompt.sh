@@ -21,6 +21,9 @@ try dry --ids '3 4  5
 try baleen run -m $MODEL --dry-run 'as text'
 try baleen run -m $MODEL --dry-run --ids '40 41 42'
 printf 'a\xff' | try dry
+printf 'good\xff' >bad.txt
+try dry -f bad.txt 'and more'
+try dry -f prompt.txt "$(printf 'a\xff')"
 try dry -f nowhere.txt
 try dry -f .
 try dry --ids '3 four 5'
