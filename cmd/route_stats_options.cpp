@@ -263,7 +263,7 @@ std::vector<Option> output_options(RouteStatsOptions& o) {
        .brief = "write a heat map, or with --layer a histogram",
        .text = "Write a picture: a heat map of layers by experts, or with --layer the histogram of that "
                "layer. The "
-               "report is printed as well.",
+               "report is printed as well. - is standard output, where the picture takes the report's place.",
        .set = [&o](std::string_view value) { o.svg = parse_path(value); }},
       {.name = "force",
        .group = group,

@@ -15,6 +15,13 @@ namespace {
 
 constexpr double unbounded = 1e308;
 
+// Of what never goes to standard output, which carries the answer.
+std::string parse_own_file(std::string_view name) {
+  if (name == "-")
+    throw UsageError("- is no file: standard output carries the answer\n./- is a file called -");
+  return parse_path(name);
+}
+
 std::vector<Option> input_options(RunOptions& o) {
   constexpr std::string_view group = "Input";
   return {
@@ -91,7 +98,7 @@ std::vector<Option> input_options(RunOptions& o) {
            "that begins with the same tokens. See PROMPT CACHE in baleen-run(1). Does not go with --echo "
            "--logprobs, for which every token of the prompt has to be computed.",
        .in_brief = false,
-       .set = [&o](std::string_view value) { o.prompt_cache = parse_path(value); }},
+       .set = [&o](std::string_view value) { o.prompt_cache = parse_own_file(value); }},
       {.name = "dry-run",
        .group = group,
        .brief = "print the prompt as the model would get it, and stop",
@@ -443,7 +450,7 @@ std::vector<Option> route_options(RunOptions& o) {
            "At the end, write to FILE how often each expert was asked for: the JSON that baleen "
            "route-stats --json prints of a route log, without the log. The file appears when it is whole.",
        .in_brief = false,
-       .set = [&o](std::string_view value) { o.route_stats = parse_path(value); }},
+       .set = [&o](std::string_view value) { o.route_stats = parse_own_file(value); }},
       {.name = "route-prior",
        .value = "FILE",
        .argument = Option::Argument::file,

@@ -19,6 +19,9 @@ try run --route-stats stats
 run --route-stats stats --force >/dev/null && cmp stats alone && echo 'written anew'
 try run --route-stats none/stats
 try run --route-stats /dev/full
+try run --route-stats -
+try run --prompt-cache -
+ls ./- 2>&1
 try run --force
 # What the next run begins with.
 least=$(baleen run --inspect --json --memory 1G | jq .memory.budget.least_bytes)
