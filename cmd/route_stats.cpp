@@ -36,6 +36,8 @@ void check_combinations(const RouteStatsOptions& o) {
         "no log\ngive one that baleen run --route-log has written, or a text with -f and a model with -m");
   if (!o.logs.empty() && o.text) throw UsageError("a log and a text (-f) exclude each other");
   if (o.json_given && o.csv_given) throw UsageError("--json and --csv exclude each other");
+  if (o.svg == "-" && (o.json_given || o.csv_given))
+    throw UsageError("--svg - prints the picture in the report's place: without --json and --csv");
   const int products = (o.plan ? 1 : 0) + (o.suggest_bias ? 1 : 0);
   if (products > 1) throw UsageError("--plan and --suggest-bias exclude each other");
   if (products == 1 && o.svg)

@@ -158,8 +158,9 @@ int run_many(const RunSetup& setup) {
     check_prompt(prompt->ids, setup.model.config().vocab_size, setup.context);
   }
   Results results(options);
-  const std::uint64_t answered =
-      options.resume ? resume_batch(results.file(), *options.output, *reader, options.samples) : 0;
+  const std::uint64_t answered = options.resume ? resume_batch(results.file(), *options.output, *reader,
+                                                               options.samples, options.reward.has_value())
+                                                : 0;
 
   BatchOptions batch_options = make_batch_options(setup, parallel);
   std::uint64_t kv_bytes = std::numeric_limits<std::uint64_t>::max();

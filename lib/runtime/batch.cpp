@@ -303,11 +303,12 @@ namespace {
 // Whose result a line of output is: the name of a line of input, and which of its samples.
 struct ResultName {
   Json id;
-  bool has_error = false;
+  bool has_text = false, has_error = false, has_reward = false;
   std::optional<std::size_t> sample = {};
 };
 
-constexpr const char* no_result = "no result of a batch, expected an object with schema and id";
+constexpr const char* no_result =
+    "no result of a batch, expected an object with schema 1, id, and text or error";
 
 // What is left of the first result when the run was ended while writing it. Anything else is another file,
 // which must not be cut off.
@@ -318,8 +319,12 @@ bool is_begun_result(std::string_view text) {
 
 ResultName read_result(std::string_view text) {
   const Json result = parse_json_text(text);
-  if (!result.is_object() || !result.contains("schema") || !result.contains("id")) throw Error(no_result);
-  ResultName name{.id = result["id"], .has_error = result.contains("error")};
+  if (!result.is_object() || !result.contains("id")) throw Error(no_result);
+  ResultName name{.id = result["id"],
+                  .has_text = result.contains("text"),
+                  .has_error = result.contains("error"),
+                  .has_reward = result.contains("reward")};
+  if (result.value("schema", Json()) != 1 || (!name.has_text && !name.has_error)) throw Error(no_result);
   if (const auto sample = result.find("sample"); sample != result.end()) {
     if (!sample->is_number_unsigned()) throw Error("expected a number for sample");
     name.sample = sample->get<std::size_t>();
@@ -330,7 +335,7 @@ ResultName read_result(std::string_view text) {
 // Walks through results, answered line by answered line.
 class ResultWalk {
  public:
-  explicit ResultWalk(std::size_t samples) : samples_(samples) {}
+  ResultWalk(std::size_t samples, bool rewards) : samples_(samples), rewards_(rewards) {}
 
   // Throws Error for a result that cannot follow those before.
   void take(const ResultName& result) {
@@ -340,6 +345,11 @@ class ResultWalk {
       throw Error(samples_ == 0 ? std::string("a sample, expected answers of a run without --samples")
                                 : "expected sample " + std::to_string(next_sample_) + " of " +
                                       std::to_string(samples_) + ", as --samples says");
+    }
+    // Every answer to be judged has one, be it null; an error of the whole line was never judged.
+    if (result.has_reward ? !rewards_ : rewards_ && result.has_text) {
+      throw Error(rewards_ ? "no reward, expected answers of a run with --reward"
+                           : "a reward, expected answers of a run without --reward");
     }
     ++results_;
     next_sample_ = whole_line || next_sample_ + 1 == samples_ ? 0 : next_sample_ + 1;
@@ -355,6 +365,7 @@ class ResultWalk {
 
  private:
   std::size_t samples_;
+  bool rewards_;
   std::size_t next_sample_ = 0;
   std::size_t results_ = 0, whole_results_ = 0;
   std::uint64_t lines_ = 0;
@@ -371,9 +382,9 @@ Json next_name(LineReader& reader, std::uint64_t index) {
 }  // namespace
 
 std::uint64_t resume_batch(LineFile& output, const std::string& output_name, LineReader& reader,
-                           std::size_t samples) {
+                           std::size_t samples, bool rewards) {
   const auto walk_through = [&](const auto& look) {
-    ResultWalk walk(samples);
+    ResultWalk walk(samples, rewards);
     const std::string rest = output.read_lines([&](std::string_view text) {
       try {
         const ResultName result = read_result(text);

@@ -39,12 +39,12 @@ struct BatchOptions {
   bool raw = false;   // prompts are taken as they are
   bool echo = false;  // as ResultWriter
   std::size_t vocab_size = 0;
-  std::size_t context = 0;         // prompt and new tokens of a line at most
-  std::size_t cached_tokens = 0;   // that a KV cache has memory for; a line that needs more is an error
-  std::size_t window = 1;          // lines that are read and not handed on, at most
-  std::size_t samples = 0;         // answers to each line; 0: one, without a number
-  // Called with the number that observers will see for each sample of a line before the first of them runs, and
-  // once it has ended. What on_request throws is an error of the line.
+  std::size_t context = 0;        // prompt and new tokens of a line at most
+  std::size_t cached_tokens = 0;  // that a KV cache has memory for; a line that needs more is an error
+  std::size_t window = 1;         // lines that are read and not handed on, at most
+  std::size_t samples = 0;        // answers to each line; 0: one, without a number
+  // Called with the number that observers will see for each sample of a line before the first of them runs,
+  // and once it has ended. What on_request throws is an error of the line.
   std::function<void(std::uint64_t request, const BatchLine&)> on_request = {};
   std::function<void(std::uint64_t request)> on_end = {};
   bool hand_on_cancelled = false;  // what was generated until the cancel flag came
@@ -112,8 +112,9 @@ class Batch {
 
 // What an earlier run left: reads the results in `output` beside the lines that they answer, which `reader`
 // is moved behind, and cuts off what belongs to a line that was not finished. Returns the number of answered
-// lines. `samples` as in BatchOptions. Throws Error if the results are not those of these lines.
+// lines. `samples` as in BatchOptions; `rewards`: whether there are to be any. Throws Error if the results
+// are not those of these lines and options.
 std::uint64_t resume_batch(LineFile& output, const std::string& output_name, LineReader& reader,
-                           std::size_t samples);
+                           std::size_t samples, bool rewards);
 
 }  // namespace baleen

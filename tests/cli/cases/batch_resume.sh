@@ -62,6 +62,20 @@ try run -o whole.jsonl
 try run -o whole.jsonl --samples 2 --resume
 run -o whole.jsonl --force --seed 8
 results whole.jsonl | cmp -s - expected || echo 'another seed, other results'
+# Nor does one with other results: with rewards or without, of another schema, with neither text nor error.
+three() { baleen run -m $MODEL --isa scalar --batch short.jsonl -n 2 --greedy -o three.jsonl "$@"; }
+wrong() { cp three.jsonl kept; try three --resume "$@"; cmp three.jsonl kept && echo untouched; }
+three
+wrong --reward 'echo 1'
+three --reward 'exit 1' --force 2>message
+head -n 2 three.jsonl >two && mv two three.jsonl
+wrong
+three --reward 'echo 1' --resume
+jq -c '[.id, .reward, .error]' three.jsonl
+echo '{"id":"line 0","schema":2,"text":"a"}' >three.jsonl
+wrong
+echo '{"schema":1,"id":"line 0"}' >three.jsonl
+wrong
 # A line with an error is done.
 printf '%s\n' '{"id": 1, "prompt": "a"}' bad '{"id": 3, "prompt": "b"}' >with_error.jsonl
 try baleen run -m $MODEL --isa scalar --batch with_error.jsonl --greedy -n 1 -o errors.jsonl

@@ -11,6 +11,7 @@ try baleen route-stats --gpus 2 log
 try baleen route-stats --plan --replicas 9 --gpus 2 log
 try baleen route-stats --by colour log
 try baleen route-stats - - <log
+try baleen route-stats --svg - --json log
 try baleen route-stats --simulate-bias log log
 # A line that was cut off is left out and said; a wrong one is an error, or counted.
 (cat log; head -c 40 log) >cut
