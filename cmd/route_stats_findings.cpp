@@ -297,6 +297,7 @@ std::vector<LayerBias> parse_biases(std::string_view text, const std::string& fi
       biases.back().bias.push_back(value.get<float>());
     }
   }
+  if (biases.empty()) throw FormatError(file, "\"layers\" is empty, expected one at least");
   return biases;
 }
 

@@ -349,7 +349,8 @@ std::string pairs_text(const RouteReport& r) {
 std::string budget_text(const RouteReport& r) {
   const CacheBudget& budget = *r.found.budget;
   const Reuse& reuse = *r.found.reuse;
-  std::vector<Table::Column> columns = {{"tokens"}, {"", right}, {"hits", right}, {"read a token", right}};
+  std::vector<Table::Column> columns = {
+      {"passes"}, {"tokens", right}, {"hits", right}, {"read a token", right}};
   const bool computes = r.options.prefill_speed || r.options.decode_speed;
   if (r.options.disk) columns.push_back({"tokens/s, at most", right});
   if (computes) columns.push_back({"without overlap", right});
@@ -367,8 +368,9 @@ std::string budget_text(const RouteReport& r) {
     if (computes) cells.push_back(speed(forecast.without_overlap));
     table.add(std::move(cells));
   };
-  add("of prompts", reuse.prompt, budget.hits.prompt, r.options.prefill_speed);
-  add("generated", reuse.generated, budget.hits.generated, r.options.decode_speed);
+  // By passes, as experts are read: a token generated beside a prompt counts with the prompts.
+  add("with prompts", reuse.prompt, budget.hits.prompt, r.options.prefill_speed);
+  add("generating", reuse.generated, budget.hits.generated, r.options.decode_speed);
   return "\n" + format_bytes(*r.options.cache_budget) + " for experts of " +
          format_bytes(budget.expert_bytes) + ": " + std::to_string(budget.hits.slots) +
          " of them in baleen's cache\n" + table.text();

@@ -25,7 +25,7 @@ baleen route-stats --compare json log | grep -A 2 '^Beside'
 baleen route-stats --coactivation --json log | jq -c '[.coactivation[] | .tokens > .tokens_by_chance] | all'
 baleen route-stats --cache-curve --json log | jq -c '.cache.each_layer | [.lru_hits[0], .lru_hits[-1] == .best_hits[-1], .lfu_hits[-1] < .reads]'
 baleen route-stats --cache-curve --json log | jq -c '.cache.all_layers_together | . as $c | [(.baleen_slots | length), .baleen_slots[-1] == (.lru_hits | length) - 1, .baleen_hits[-1] == .best_hits[-1], ([range(10) | $c.baleen_hits[.] <= $c.best_hits[$c.baleen_slots[.]]] | all)]'
-baleen route-stats --cache-curve --cache-budget 100K --expert-bytes 10K --disk 1M log | grep -c -E '^100.* 10 of them|^(tokens|generated|of prompts) '
+baleen route-stats --cache-curve --cache-budget 100K --expert-bytes 10K --disk 1M log | grep -c -E '^100.* 10 of them|^(passes|generating|with prompts) '
 baleen route-stats --cache-curve --cache-budget 100K --disk 1M -m "$MODEL" --json log | jq -c '.cache.budget | [.bytes, .slots == (.bytes / .expert_bytes | floor), .prompt.tokens, .generated.tokens, (.generated | (.tokens_per_second_at_most * .bytes_per_token - 1048576) < 1), .prompt.reads + .generated.reads]'
 baleen route-stats --cache-curve --json log | jq -c '.cache.all_layers_together.reads'
 try baleen route-stats --cache-curve --cache-budget 1K -m "$MODEL" log
@@ -34,8 +34,11 @@ try baleen route-stats --cache-budget 1K log
 try baleen route-stats --cache-curve --disk 1G log
 try baleen route-stats --cache-curve --cache-budget 100K --expert-bytes 10K --decode-tps 5 log
 try baleen route-stats --cache-curve --cache-budget 100K --expert-bytes 10K --disk 1M --decode-tps 0 log
-baleen route-stats --cache-curve --cache-budget 100K --expert-bytes 10K --disk 1M --decode-tps 5 log | grep -E '^tokens .*read a token|^generated'
+baleen route-stats --cache-curve --cache-budget 100K --expert-bytes 10K --disk 1M --decode-tps 5 log | grep -E '^passes .*read a token|^generating'
 baleen route-stats --cache-curve --cache-budget 100K --expert-bytes 10K --disk 1M --decode-tps 5 --json log | jq -c '.cache.budget | (.prompt | has("tokens_per_second_without_overlap")), (.generated | .tokens_per_second_at_most, (1 / (1 / 5 + .bytes_per_token / 1048576) / .tokens_per_second_without_overlap - 1 | fabs < 1e-9))'
+# Tokens generated beside a prompt are read in its passes.
+printf '%s\n' '{"ids":[10,11,12],"n":2}' '{"ids":[20,21,22,23],"n":6}' '{"ids":[30,31],"n":2}' | baleen run --batch - --parallel 2 --greedy --ignore-eos --route-log mixed >/dev/null
+baleen route-stats --cache-curve --cache-budget 100K --expert-bytes 10K mixed | grep -E '^tokens|^passes|^with prompts|^generating'
 # Placement, biases, pictures.
 baleen route-stats --plan --replicas 12 --gpus 4 log | jq -c '[.schema, .replicas, .gpus, (.layers[0] | (.phy2log | length), (.logcnt | add)), .after.gpu_max_over_mean <= .before.gpu_max_over_mean]'
 try baleen route-stats --suggest-bias 0.001 log

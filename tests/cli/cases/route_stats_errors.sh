@@ -13,6 +13,8 @@ try baleen route-stats --by colour log
 try baleen route-stats - - <log
 try baleen route-stats --svg - --json log
 try baleen route-stats --simulate-bias log log
+echo '{"layers":[]}' >biases
+try baleen route-stats --simulate-bias biases log
 # A line that was cut off is left out and said; a wrong one is an error, or counted.
 (cat log; head -c 40 log) >cut
 try baleen route-stats --csv cut | tail -n 1
