@@ -23,8 +23,9 @@ struct Option {
   std::string_view env = {};       // environment variable that stands in for the option
   std::vector<std::string_view> choices = {};
   bool repeatable = false;
-  bool in_brief = true;  // shown by -h
+  bool in_brief = true;                                  // shown by -h
   std::function<void(std::string_view value)> set = {};  // throws UsageError for a value that does not fit
+  std::function<void()> set_by_env = {};                 // behind set(), where the value is the variable's
 };
 
 struct Example {
@@ -33,10 +34,10 @@ struct Example {
 };
 
 struct Command {
-  std::string_view name = {};      // "run"
-  std::string_view summary = {};   // "generate text from a prompt"
-  std::string_view synopsis = {};  // "[OPTION]... [PROMPT]"
-  std::string_view about = {};     // for --help: a paragraph
+  std::string_view name = {};       // "run"
+  std::string_view summary = {};    // "generate text from a prompt"
+  std::string_view synopsis = {};   // "[OPTION]... [PROMPT]"
+  std::string_view about = {};      // for --help: a paragraph
   std::string_view dash_hint = {};  // what to do with an argument that begins with -
   std::vector<Example> examples = {};
   std::vector<Option> options = {};

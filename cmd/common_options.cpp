@@ -7,6 +7,7 @@
 
 #include "cmd/commands.h"
 #include "cmd/help.h"
+#include "cmd/kernel_choice.h"
 #include "cmd/model_folder.h"
 #include "cmd/output.h"
 #include "report/units.h"
@@ -80,6 +81,7 @@ std::vector<Option> processor_options(CommonOptions& o) {
                                                             {"avx512", "avx512"},
                                                             {"amx", "amx"},
                                                             {"neon", "neon"}});
+             choose_kernels(o.isa);  // there may be none
            }},
   };
 }
@@ -159,7 +161,8 @@ Option memory_option(CommonOptions& o) {
               "that works. Results are the same for any size. See MODELS LARGER THAN MEMORY in "
               "baleen-run(1).",
           .env = "BALEEN_MEMORY",
-          .set = [&o](std::string_view value) { o.memory = parse_memory(value); }};
+          .set = [&o](std::string_view value) { o.memory = parse_memory(value); },
+          .set_by_env = [&o] { o.memory->source = "BALEEN_MEMORY"; }};
 }
 
 std::vector<Option> message_options(CommonOptions& o) {

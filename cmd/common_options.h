@@ -20,7 +20,8 @@ namespace baleen::cmd {
 
 // A bound on memory, or what the machine can spare.
 struct MemorySize {
-  std::optional<std::uint64_t> bytes;  // none: auto
+  std::optional<std::uint64_t> bytes;    // none: auto
+  std::string_view source = "--memory";  // what gave it, for messages
 };
 // "1.5G" or "auto".
 MemorySize parse_memory(std::string_view text);
@@ -53,7 +54,7 @@ Option model_option(CommonOptions& target);                    // -m
 std::vector<Option> processor_options(CommonOptions& target);  // -t, --isa
 std::vector<Option> machine_options(CommonOptions& target);    // and --kv-type, --lm-head
 Option throughput_option(CommonOptions& target);
-Option memory_option(CommonOptions& target);                   // --memory, for weights
+Option memory_option(CommonOptions& target);  // --memory, for weights
 std::vector<Option> message_options(
     CommonOptions& target);  // -v, -q, --progress, --color, -h, --help, --version
 

@@ -148,6 +148,7 @@ void apply_environment(const Option& option) {
   if (value == nullptr || *value == '\0') return;
   try {
     apply(option, variable, value);
+    if (option.set_by_env) option.set_by_env();
   } catch (const UsageError&) {
     throw;
   } catch (const Error& error) {

@@ -56,9 +56,10 @@ void check_kv_fits(const Job& job, std::uint64_t held = 0) {
   const std::uint64_t kv_bytes = job.setup.kv_bytes(tokens);
   const std::uint64_t available = memory->available - std::min(memory->available, held);
   if (kv_bytes > available && kv_bytes <= memory->available) {
-    throw Error("--memory " + format_bytes(held) + " leaves " + format_bytes(available) + " of the " +
-                format_bytes(memory->available) + " available, the KV cache of " + std::to_string(tokens) +
-                " tokens takes " + format_bytes(kv_bytes) + "\na smaller --memory leaves more");
+    throw Error(std::string(job.setup.options.memory->source) + " " + format_bytes(held) + " leaves " +
+                format_bytes(available) + " of the " + format_bytes(memory->available) +
+                " available, the KV cache of " + std::to_string(tokens) + " tokens takes " +
+                format_bytes(kv_bytes) + "\na smaller --memory leaves more");
   }
   if (kv_bytes > available) {
     throw Error("the KV cache of " + std::to_string(tokens) + " tokens takes " + format_bytes(kv_bytes) +

@@ -56,8 +56,8 @@ void RunSetup::warn_of_weights(const MemoryState& memory, std::optional<std::uin
   if (options.quiet) return;
   const std::uint64_t weights = model.checkpoint().bytes();
   if (budget && std::min(*budget, weights) > memory.available) {
-    write_message("baleen run: --memory " + format_bytes(*budget) + " is more than the " +
-                  format_bytes(memory.available) + " available\n");
+    write_message("baleen run: " + std::string(options.memory->source) + " " + format_bytes(*budget) +
+                  " is more than the " + format_bytes(memory.available) + " available\n");
   } else if (!budget && weights > memory.total) {
     write_message("baleen run: the weights take " + format_bytes(weights) + ", more than the " +
                   format_bytes(memory.total) + " of memory: they will be read from disk again and again" +

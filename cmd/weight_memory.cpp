@@ -24,6 +24,19 @@ std::string percent(double part, double whole, int digits) {
   return format_fixed(whole > 0 ? 100 * part / whole : 0, digits) + " %";
 }
 
+// The library speaks of --memory, whatever gave the size.
+template <typename Work>
+auto naming_source(const CommonOptions& options, const Work& work) {
+  constexpr std::string_view option = "--memory";
+  try {
+    return work();
+  } catch (const Error& error) {
+    std::string what = error.what();
+    if (!what.starts_with(option)) throw;
+    throw Error(what.replace(0, option.size(), options.memory->source));
+  }
+}
+
 }  // namespace
 
 std::uint64_t likely_kv_bytes(std::uint64_t most) {
@@ -38,12 +51,15 @@ std::optional<std::uint64_t> weight_budget(const CommonOptions& options, const M
   std::uint64_t budget = options.memory->bytes.value_or(0);
   if (automatic) {
     const std::optional<MemoryState> state = memory_state();
-    if (!state) throw Error("--memory auto: this system does not say what memory it has; give a size");
+    if (!state)
+      throw Error(std::string(options.memory->source) +
+                  " auto: this system does not say what memory it has; give a size");
     budget = automatic_budget(*state, model.config(), needs.kv_bytes, needs.longest_prompt);
   }
   if (options.lm_head_int8) return budget;
   try {
-    plan_memory(model, WeightFiles(model.checkpoint(), folder), budget);
+    naming_source(options,
+                  [&] { return plan_memory(model, WeightFiles(model.checkpoint(), folder), budget); });
   } catch (const Error& error) {
     if (!automatic) throw;
     throw Error(std::string(error.what()) + "\nauto is what this machine can spare beside the KV cache");
@@ -55,17 +71,14 @@ LimitedMemory load_weights(const CommonOptions& options, Model& model, const std
                            std::uint64_t budget, const ExpertShares* prior, const std::atomic<bool>* cancel) {
   const auto start = Clock::now();
   std::optional<Progress> progress;
-  LimitedMemory memory = limit_memory(model, folder, budget,
-                                      {.prior = prior,
-                                       .reader = {},
-                                       .progress =
-                                           [&](std::uint64_t done, std::uint64_t total) {
-                                             if (!progress)
-                                               progress.emplace(progress_mode(options), "load", total / mebi,
-                                                                "MiB", progress_screen());
-                                             progress->update(done / mebi, seconds_since(start));
-                                           },
-                                       .cancel = cancel});
+  const auto on_progress = [&](std::uint64_t done, std::uint64_t total) {
+    if (!progress) progress.emplace(progress_mode(options), "load", total / mebi, "MiB", progress_screen());
+    progress->update(done / mebi, seconds_since(start));
+  };
+  LimitedMemory memory = naming_source(options, [&] {
+    return limit_memory(model, folder, budget,
+                        {.prior = prior, .reader = {}, .progress = on_progress, .cancel = cancel});
+  });
   progress.reset();
   if (!options.verbose) return memory;
   std::string text = "memory    " + format_bytes(budget) + ": " + describe_plan(memory.plan);
