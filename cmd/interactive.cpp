@@ -99,6 +99,7 @@ class Dialogue {
   void answer();
   void keep_answer(const Turn& turn, bool inside_thinking);
   void tell_why_it_ended(const Turn& turn, std::size_t prompt_tokens) const;
+  bool has_room() const;
   bool waits_for_answer() const;
   Turn generate(const Prompt& prompt);
   void need_template(const std::string& what) const;
@@ -279,10 +280,24 @@ void Dialogue::tell_why_it_ended(const Turn& turn, std::size_t prompt_tokens) co
     note(turn.text.empty() ? "Stopped: the message is not kept."
                            : (raw() ? "Stopped." : "Stopped: the answer is kept as far as it went."));
   } else if (turn.finish_reason == FinishReason::length && prompt_tokens + turn.tokens >= chat_.context) {
-    note("The context of " + std::to_string(chat_.context) + " tokens is full" +
-         (raw() ? "." : ": /reset begins a new conversation."));
+    const std::string context = "The context of " + std::to_string(chat_.context) + " tokens is full";
+    note(context + (raw()        ? "."
+                    : has_room() ? " with this answer; without its thinking there is room to go on."
+                                 : ": /reset begins a new conversation."));
   } else if (turn.finish_reason == FinishReason::length) {
     note("The answer ends at " + std::to_string(turn.tokens) + " tokens: see -n.");
+  }
+}
+
+// For another message: the next prompt has the conversation as the template renders it then, which most do
+// without the thinking before.
+bool Dialogue::has_room() const {
+  Conversation next = conversation_;
+  next.messages.push_back(Json{{"role", "user"}, {"content", ""}});
+  try {
+    return chat_.maker.from_conversation(next).ids.size() < chat_.context;
+  } catch (const Error&) {
+    return false;
   }
 }
 

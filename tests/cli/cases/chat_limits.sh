@@ -26,6 +26,19 @@ send What is 347 + 589?\n
 wait \n>
 send \x04
 END
+echo '# an answer whose thinking fills the context, which the next prompt does without'
+chat -m "$SOURCE/examples/model" --isa scalar --greedy --ctx 40 <<'END'
+wait >
+send 3 + 4 =\n
+wait \n>
+send 4 + 4 =\n
+wait \n>
+send 14 + 4 =\n
+wait \n>
+send 4 + 4 =\n
+wait \n>
+send \x04
+END
 echo '# -n'
 chat -m "$SOURCE/examples/model" --isa scalar -n 5 <<'END'
 wait >
