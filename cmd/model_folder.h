@@ -9,6 +9,8 @@ namespace baleen::cmd {
 
 // Throws Error if there is no folder of that name.
 std::filesystem::path check_folder(std::string_view name);
+// Throws Error for a folder without config.json: before anything else in it is missed.
+void check_holds_model(const std::filesystem::path& folder);
 
 // The model that comes with baleen: ../share/baleen/model seen from the program's folder, or examples/model
 // of the source tree that the program was built in. Throws UsageError if there is none.

@@ -244,10 +244,11 @@ void read_logs(const RouteStatsOptions& o, const std::vector<std::string>& files
 void read_text(const RouteStatsOptions& o, Gatherer& gatherer) {
   const fs::path folder = o.model ? *o.model : default_model_folder();
   const kernels::Kernels& kernels = choose_kernels(o.isa);
+  check_holds_model(folder);
   const Tokenizer tokenizer = Tokenizer::open(folder);
   Model model = Model::open(folder);
   const std::string text = read_input(*o.text, largest_text);
-  check_utf8(text, "the text");
+  check_utf8(text, input_name(*o.text) + ": the text");
   const std::vector<TokenId> ids = tokenizer.encode(text, Tokenizer::SpecialTokens::add);
   if (ids.empty()) throw Error(*o.text + ": no text in it");
   ThreadPool pool(o.threads.value_or(default_thread_count()));

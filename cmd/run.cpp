@@ -42,6 +42,8 @@ namespace {
 namespace fs = std::filesystem;
 
 void check_route_options(const RunOptions& options) {
+  if (options.route_log_detail && !options.route_log)
+    throw UsageError("--route-log-detail says how much --route-log writes");
   if (options.label && !options.route_log) throw UsageError("--label names what --route-log writes");
   if (options.route_prior && !options.memory)
     throw UsageError(
@@ -52,6 +54,15 @@ void check_route_options(const RunOptions& options) {
         "--route-log -: standard output carries the answer already\n"
         "name a file for the log, or one for the answer with -o");
   }
+}
+
+// The option that a prompt comes from; null: none does.
+const char* prompt_option(const RunOptions& options) {
+  return options.prompt     ? "a PROMPT"
+         : options.file     ? "-f"
+         : options.messages ? "--messages"
+         : options.ids      ? "--ids"
+                            : nullptr;
 }
 
 // Options that go with many answers, or only with one.
@@ -76,12 +87,8 @@ void check_many(const RunOptions& options) {
         "prompts by themselves");
   }
   if (!options.batch) return;
-  const char* const other = options.prompt     ? "a PROMPT"
-                            : options.file     ? "-f"
-                            : options.messages ? "--messages"
-                            : options.ids      ? "--ids"
-                                               : nullptr;
-  if (other) throw UsageError("--batch brings the prompts, " + std::string(other) + " would be another");
+  if (const char* const other = prompt_option(options))
+    throw UsageError("--batch brings the prompts, " + std::string(other) + " would be another");
 }
 
 // Each output in a file of its own, and none over an input.
@@ -107,6 +114,14 @@ void check_files(const RunOptions& options) {
 void check_combinations(const RunOptions& options) {
   if (options.json && !options.inspect) {
     throw UsageError("--json belongs to --inspect; for generated text there is --format jsonl");
+  }
+  if (options.inspect) {
+    const char* const other = options.dry_run       ? "--dry-run"
+                              : options.batch       ? "--batch"
+                              : options.samples > 0 ? "--samples"
+                                                    : prompt_option(options);
+    if (other)
+      throw UsageError("--inspect looks at the model alone, " + std::string(other) + " has no place there");
   }
   if (contradicts_itself(options.request)) {
     throw UsageError("--greedy and a --temp other than 0 contradict each other");
@@ -221,7 +236,9 @@ int run_model(const RunOptions& options, const fs::path& folder, const std::opti
   PromptMaker maker = prompt_maker(options, folder, words);
   std::optional<RouteLog> route_log;
   if (options.route_log) {
-    route_log.emplace(route_header(model, folder_name(folder), options.route_log_detail), *options.route_log);
+    route_log.emplace(
+        route_header(model, folder_name(folder), options.route_log_detail.value_or(RouteDetail::weights)),
+        *options.route_log);
     route_log->name_request(0, options.label.value_or(""), "");  // that of one answer, and of a chat
   }
   std::optional<LoadFile> loads;
@@ -256,6 +273,7 @@ int run(std::vector<std::string> words) {
 
   check_combinations(options);
   const fs::path folder = options.model ? *options.model : default_model_folder();
+  if (!options.dry_run) check_holds_model(folder);
   if (options.inspect) return run_model(options, folder, {}, false);
   const bool is_chat = asks_for_chat(options);
   const std::optional<Tokenizer> tokenizer = open_tokenizer(options, folder);

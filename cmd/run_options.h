@@ -46,7 +46,7 @@ struct RunOptions : CommonOptions {
   bool force = false;
 
   std::optional<std::string> route_log;  // a file
-  RouteDetail route_log_detail = RouteDetail::weights;
+  std::optional<RouteDetail> route_log_detail;
   std::optional<std::string> label;
   std::optional<std::string> route_stats;  // a file to write
   std::optional<std::string> route_prior;  // a file to read

@@ -41,11 +41,16 @@ std::string_view as_text(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
+// A prompt cache that is no use: nothing is lost with it.
+[[noreturn]] void refuse(std::string_view file, const std::string& what) {
+  throw FormatError(file, what + "\nremove it or give another file");
+}
+
 void check_checksum(std::string_view file, const std::string& what, std::uint64_t found,
                     std::uint64_t expected) {
   if (found == expected) return;
-  throw FormatError(file, what + ": checksum " + to_hex(found) + ", expected " + to_hex(expected) +
-                              "; the file is damaged");
+  refuse(file,
+         what + ": checksum " + to_hex(found) + ", expected " + to_hex(expected) + "; the file is damaged");
 }
 
 // Reads fields that all must be there. A problem with one is put on the list; what is returned is then of no
@@ -121,15 +126,14 @@ std::string json_of(const PromptCacheHeader& header) {
 void check_origin(std::string_view file, const KvOrigin& found, const KvOrigin& expected) {
   const auto check = [&](const std::string& what, const std::string& has, const std::string& wanted) {
     if (has == wanted) return;
-    throw FormatError(
-        file, "made " + what + " " + has + ", expected " + wanted + "\nremove it or give another file");
+    refuse(file, "made " + what + " " + has + ", expected " + wanted);
   };
   check("by another version,", found.program, expected.program);
   check("with another model, fingerprint", found.model, expected.model);
   check("for --kv-type", found.kv_type, expected.kv_type);
   check("on another instruction set,", found.kernels, expected.kernels);
   // The same model and format have the same sizes, unless somebody made the file by hand.
-  if (found != expected) throw FormatError(file, "sizes of keys and values that are not this model's");
+  if (found != expected) refuse(file, "sizes of keys and values that are not this model's");
 }
 
 }  // namespace
@@ -150,16 +154,16 @@ std::span<const std::byte> prompt_cache_header(std::span<const std::byte> file_b
   if (compared == 0 || std::memcmp(file_bytes.data(), magic.data(), compared) != 0)
     throw FormatError(file, "not a prompt cache, expected one that --prompt-cache made, or no file");
   if (file_bytes.size() < prompt_cache_prefix)
-    throw FormatError(file, std::to_string(file_bytes.size()) + " bytes, expected " +
-                                std::to_string(prompt_cache_prefix) + " at least; the file is damaged");
+    refuse(file, std::to_string(file_bytes.size()) + " bytes, expected " +
+                     std::to_string(prompt_cache_prefix) + " at least; the file is damaged");
   if (const auto found = number_at<std::uint32_t>(file_bytes, 8); found != format_version)
-    throw FormatError(file, "a prompt cache of version " + std::to_string(found) + ", expected " +
-                                std::to_string(format_version));
+    refuse(file, "a prompt cache of version " + std::to_string(found) + ", expected " +
+                     std::to_string(format_version));
   const auto size = number_at<std::uint32_t>(file_bytes, 12);
   const std::size_t most = std::min(max_header_bytes, file_bytes.size() - prompt_cache_prefix);
   if (size > most)
-    throw FormatError(file, "a header of " + std::to_string(size) + " bytes, expected " +
-                                std::to_string(most) + " at most; the file is damaged");
+    refuse(file, "a header of " + std::to_string(size) + " bytes, expected " + std::to_string(most) +
+                     " at most; the file is damaged");
   const auto header = file_bytes.subspan(prompt_cache_prefix, size);
   check_checksum(file, "header", Checksum().add(header).value(), number_at<std::uint64_t>(file_bytes, 16));
   return header;
@@ -189,9 +193,9 @@ PromptCacheHeader parse_prompt_cache_header(std::span<const std::byte> json, std
   const std::uint64_t ids_bytes = header.tokens * sizeof(TokenId);
   const std::uint64_t rows_bytes = saturating_product(origin.layers, layer_bytes(header));
   if (data_bytes < ids_bytes || data_bytes - ids_bytes != rows_bytes)
-    throw FormatError(file, std::to_string(data_bytes) + " bytes of tokens and rows, expected " +
-                                std::to_string(ids_bytes) + " + " + std::to_string(rows_bytes) +
-                                "; the file is damaged");
+    refuse(file, std::to_string(data_bytes) + " bytes of tokens and rows, expected " +
+                     std::to_string(ids_bytes) + " + " + std::to_string(rows_bytes) +
+                     "; the file is damaged");
   return header;
 }
 

@@ -225,10 +225,11 @@ TEST_CASE("a damaged file is refused, and says how") {
 
   CHECK(damage(bench, "") == "cache: not a prompt cache, expected one that --prompt-cache made, or no file");
   CHECK(damage(bench, "A text that is the prompt") == damage(bench, ""));
-  CHECK(damage(bench, "baleenKV") == "cache: 8 bytes, expected 24 at least; the file is damaged");
+  const std::string advice = "\nremove it or give another file";
+  CHECK(damage(bench, "baleenKV") == "cache: 8 bytes, expected 24 at least; the file is damaged" + advice);
   std::string file = good;
   file[8] = 3;
-  CHECK(damage(bench, file) == "cache: a prompt cache of version 3, expected 2");
+  CHECK(damage(bench, file) == "cache: a prompt cache of version 3, expected 2" + advice);
   file = good;
   file[15] = '\x7f';
   CHECK(contains(damage(bench, file), " bytes, expected "));
@@ -246,6 +247,7 @@ TEST_CASE("a damaged file is refused, and says how") {
   file = good;
   file[data + 7] ^= 0x10;
   CHECK(contains(damage(bench, file), "cache: token ids: checksum "));
+  CHECK(damage(bench, file).ends_with(advice));
   file = good;
   file.back() ^= 1;
   CHECK(contains(damage(bench, file),

@@ -19,6 +19,7 @@ jq -c 'select(has("r")) | [.r, .p, .g, .l]' batch | sort
 # What is refused.
 try baleen run --ids --route-log - 10
 try baleen run --ids --label x 10
+try baleen run --ids --route-log-detail scores 10
 try baleen run --ids --route-log log --label '' 10
 try baleen run --ids --route-log log --route-log-detail much 10
 echo notes >notes
