@@ -6,3 +6,6 @@ try baleen run -m $MODEL --inspect -f prompt
 try baleen run -m $MODEL --inspect --dry-run
 make_model deepseek_v3-int4 int4
 baleen run -m int4 --inspect | sed -n '/^weights/,/^all/p'
+# The session in README.md.
+(cd "$SOURCE" && baleen run -m examples/model --inspect) | head -n 6 |
+  diff - <(sed -n '/^\$ .*--inspect$/,/^\.\.\.$/p' "$SOURCE/README.md" | sed '1d; $d') && echo 'README.md: the same'
