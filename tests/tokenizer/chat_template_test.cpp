@@ -143,6 +143,23 @@ TEST_CASE("hostile templates end at a limit that the error names") {
   }
 }
 
+TEST_CASE("the names of a template may be many") {
+  std::string sets, reads, parameters = "z", arguments = "z=1";
+  for (int i = 0; i < 20000; ++i) {
+    const std::string name = "a" + std::to_string(i);
+    sets += "{% if " + name + " %}{% elif 1 %}{% set " + name + " = 1 %}{% endif %}";
+    reads += "{% if 1 %}{{ " + name + " }}{% endif %}";
+  }
+  for (int i = 0; i < 200000; ++i) {
+    parameters += ", a" + std::to_string(i);
+    arguments += ", a" + std::to_string(i) + "=2";
+  }
+  CHECK(render(sets + "{{ a19999 }}") == "1");
+  CHECK(render(reads) == "");
+  CHECK(render("{% macro f(" + parameters + ") %}{{ z }}{% endmacro %}{{ f(1) }}") == "1");
+  CHECK(render("{{ dict(" + arguments + ").z if 0 }}") == "");
+}
+
 TEST_CASE("chains and circles through namespaces and macros are let go") {
   CHECK(render("{% set ns = namespace() %}{% set ns.self = ns %}{% for i in range(50000) %}"
                "{% set ns.next = namespace(next=ns.next) %}{% endfor %}ok") == "ok");

@@ -4,6 +4,7 @@
 #include <array>
 #include <initializer_list>
 #include <optional>
+#include <set>
 
 namespace baleen::jinja {
 namespace {
@@ -345,6 +346,7 @@ class ExpressionParser {
   ArgumentList arguments() {
     tokens_.expect_op("(");
     ArgumentList list;
+    std::set<std::string> names;
     const auto check = [&](bool in_order) {
       if (!in_order) tokens_.wrong("the arguments of a call are in an order that is not allowed");
     };
@@ -359,7 +361,7 @@ class ExpressionParser {
         list.double_star = expression();
       } else if (tokens_.at().kind == Kind::name && tokens_.at(1).is_op("=")) {
         check(!list.double_star);
-        named_argument(list);
+        named_argument(list, names);
       } else {
         check(!list.star && !list.double_star && list.named.empty());
         list.positional.push_back(expression());
@@ -369,10 +371,9 @@ class ExpressionParser {
     return list;
   }
 
-  void named_argument(ArgumentList& list) {
+  void named_argument(ArgumentList& list, std::set<std::string>& names) {
     std::string key = tokens_.name();
-    for (const auto& other : list.named)
-      if (other.first == key) tokens_.wrong("the argument '" + key + "' occurs twice");
+    if (!names.insert(key).second) tokens_.wrong("the argument '" + key + "' occurs twice");
     tokens_.take();
     list.named.emplace_back(std::move(key), expression());
   }

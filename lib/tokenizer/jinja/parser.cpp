@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <initializer_list>
+#include <set>
 
 #include "tokenizer/jinja/expression_parser.h"
 #include "tokenizer/jinja/token_stream.h"
@@ -136,13 +137,12 @@ class Parser {
 
   void signature(Function& function) {
     tokens_.expect_op("(");
+    std::set<std::string> names;
     while (!tokens_.at().is_op(")")) {
       if (!function.parameters.empty()) tokens_.expect_op(",");
       ExpressionPtr parameter = parse_parameter(tokens_);
       const std::string& name = std::get<Name>(parameter->node).name;
-      for (const auto& other : function.parameters)
-        if (std::get<Name>(other->node).name == name)
-          tokens_.wrong("the parameter '" + name + "' occurs twice");
+      if (!names.insert(name).second) tokens_.wrong("the parameter '" + name + "' occurs twice");
       function.parameters.push_back(std::move(parameter));
       if (tokens_.skip_op("="))
         function.defaults.push_back(parse_expression(tokens_));

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
+#include <utility>
+#include <vector>
 
 #include "tokenizer/jinja/overload.h"
 
@@ -113,20 +116,35 @@ struct Slots {
   int count = 0;
 };
 
-// The variables of a scope: what Jinja's analysis knows about each before any code runs.
+// What Jinja's analysis knows about a variable of a scope before any code runs.
+struct Variable {
+  struct Start {
+    Load::From from;
+    Slot outer;
+  };
+  int slot;  // kept when a branch of an if is forgotten
+  bool known = false, assigned = false;
+  std::optional<Start> start = {};  // none: it is passed
+};
+
 struct Scope {
+  using Entry = std::pair<const std::string, Variable>;
+  using States = std::vector<std::pair<Entry*, Variable>>;
+
   Scope* parent;
   Slots* slots;
-  std::map<std::string, int> index;   // slot by name; kept when a branch of an if is forgotten
-  std::map<std::string, Load> loads;  // how those known start; parameters start by being passed
-  std::set<std::string> known, assigned;
+  std::map<std::string, Variable> variables;
+  // How changed variables were before, the latest last: what it takes to forget a branch of an if. Copies of
+  // the scope would make a template of many ifs and names quadratic.
+  States changes;
 
   Scope(Scope* around, Slots* in) : parent(around), slots(in) {}
 
   std::optional<Slot> find(const std::string& name) const {
     int hops = 0;
     for (const Scope* scope = this; scope; scope = scope->parent) {
-      if (scope->known.contains(name)) return Slot{hops, scope->index.at(name)};
+      const auto at = scope->variables.find(name);
+      if (at != scope->variables.end() && at->second.known) return Slot{hops, at->second.slot};
       if (scope->parent && scope->parent->slots != scope->slots) ++hops;
     }
     return std::nullopt;
@@ -138,37 +156,50 @@ struct Scope {
     return slot;
   }
 
-  int define(const std::string& name) {
-    known.insert(name);
-    const auto [at, is_new] = index.try_emplace(name, slots->count);
-    if (is_new) ++slots->count;
-    return at->second;
+  // The variable of that name, about to be changed.
+  Variable& change(Entry& entry) {
+    changes.emplace_back(&entry, entry.second);
+    return entry.second;
   }
-  void start(const std::string& name, Load::From from, Slot outer = {}) {
-    const int slot = define(name);
-    loads[name] = {from, name, slot, outer};
+  Variable& change(const std::string& name) {
+    const auto [at, is_new] = variables.try_emplace(name, Variable{slots->count});
+    if (is_new) ++slots->count;
+    return change(*at);
   }
 
   void read(const std::string& name) {
-    if (!find(name)) start(name, Load::From::context);
+    if (find(name)) return;
+    Variable& variable = change(name);
+    variable.known = true;
+    variable.start = {Load::From::context, {}};
   }
   void assign(const std::string& name) {
-    assigned.insert(name);
-    if (known.contains(name)) return;
-    if (const auto outer = find_outside(name))
-      start(name, Load::From::outer, *outer);
-    else
-      start(name, Load::From::nothing);
+    Variable& variable = change(name);
+    variable.assigned = true;
+    if (std::exchange(variable.known, true)) return;
+    const auto outer = find_outside(name);
+    variable.start = {outer ? Load::From::outer : Load::From::nothing, outer.value_or(Slot{})};
   }
   int pass(const std::string& name) {
-    assigned.insert(name);
-    loads.erase(name);
-    return define(name);
+    Variable& variable = change(name);
+    variable = {variable.slot, true, true, {}};
+    return variable.slot;
+  }
+
+  // Goes back to how the scope was after `kept` changes. What is returned is how the later ones had left
+  // their variables.
+  States forget(std::size_t kept) {
+    States after;
+    for (std::size_t i = kept; i < changes.size(); ++i)
+      after.emplace_back(changes[i].first, changes[i].first->second);
+    for (; changes.size() > kept; changes.pop_back()) changes.back().first->second = changes.back().second;
+    return after;
   }
 
   Loads all_loads() const {
     Loads all;
-    for (const auto& [name, load] : loads) all.push_back(load);
+    for (const auto& [name, variable] : variables)
+      if (variable.start) all.push_back({variable.start->from, name, variable.slot, variable.start->outer});
     return all;
   }
 };
@@ -227,49 +258,39 @@ class Analysis {
   // value from around, as the if may take none of them.
   void in(If& n) {
     read(n.branches[0].first);
-    const Scope before = scope_;
-    const Scope taken = branch(before, n.branches[0].second);
+    const std::size_t before = scope_.changes.size();
+    const Scope::States taken = branch(n.branches[0].second);
     for (std::size_t i = 1; i < n.branches.size(); ++i) {
       read(n.branches[i].first);
-      const Scope before_body = scope_;
-      const Scope body = branch(before_body, n.branches[i].second);
+      const Scope::States body = branch(n.branches[i].second);
       merge({&body});
     }
-    const Scope elifs = scope_;
-    restore(before);
-    const Scope otherwise = branch(before, n.otherwise);
+    const Scope::States elifs = scope_.forget(before), otherwise = branch(n.otherwise);
     merge({&taken, &elifs, &otherwise});
   }
 
-  // The scope as it is after `body`; goes back to how it was before.
-  Scope branch(const Scope& before, Block& body) {
+  // What `body` makes of the scope, which stays as it was.
+  Scope::States branch(Block& body) {
+    const std::size_t before = scope_.changes.size();
     block(body);
-    Scope after = scope_;
-    restore(before);
-    return after;
+    return scope_.forget(before);
   }
 
-  void restore(const Scope& before) {
-    scope_.known = before.known;
-    scope_.assigned = before.assigned;
-    scope_.loads = before.loads;
-  }
-
-  void merge(std::initializer_list<const Scope*> all) {
-    std::set<std::string> newly;
-    for (const Scope* branch : all)
-      for (const std::string& name : branch->assigned)
-        if (!scope_.assigned.contains(name)) newly.insert(name);
-    for (const Scope* branch : all) {
-      scope_.known.insert(branch->known.begin(), branch->known.end());
-      scope_.assigned.insert(branch->assigned.begin(), branch->assigned.end());
-      for (const auto& [name, load] : branch->loads) scope_.loads[name] = load;
-    }
-    for (const std::string& name : newly) {
-      if (const auto outer = scope_.find_outside(name))
-        scope_.start(name, Load::From::outer, *outer);
-      else
-        scope_.start(name, Load::From::context);
+  void merge(std::initializer_list<const Scope::States*> branches) {
+    std::vector<Scope::Entry*> newly;
+    for (const Scope::States* branch : branches)
+      for (const auto& [entry, after] : *branch)
+        if (after.assigned && !entry->second.assigned) newly.push_back(entry);
+    for (const Scope::States* branch : branches)
+      for (const auto& [entry, after] : *branch) {
+        const Variable now = entry->second;
+        if (now.known && (now.assigned || !after.assigned)) continue;
+        scope_.change(*entry) = {now.slot, true, now.assigned || after.assigned,
+                                 after.start ? after.start : now.start};
+      }
+    for (Scope::Entry* entry : newly) {
+      const auto outer = scope_.find_outside(entry->first);
+      entry->second.start = {outer ? Load::From::outer : Load::From::context, outer.value_or(Slot{})};
     }
   }
 
