@@ -51,9 +51,10 @@ void check(const std::string& text, const Json& variables, const Json& expected)
     CHECK_THROWS_AS((void)render(text, variables), FormatError);
 }
 
-std::string error_of(std::string_view text, const Json& variables = Json::object()) {
+std::string error_of(std::string_view text, const Json& variables = Json::object(),
+                     const ChatTemplate::Limits& limits = {}) {
   try {
-    return "no error: " + render(text, variables);
+    return "no error: " + ChatTemplate(text, "t.jinja").render(variables, limits, kNow);
   } catch (const FormatError& error) {
     return error.what();
   }
@@ -158,6 +159,76 @@ TEST_CASE("the names of a template may be many") {
   CHECK(render(reads) == "");
   CHECK(render("{% macro f(" + parameters + ") %}{{ z }}{% endmacro %}{{ f(1) }}") == "1");
   CHECK(render("{{ dict(" + arguments + ").z if 0 }}") == "");
+}
+
+TEST_CASE("work on long values counts by their length") {
+  // Each expression costs few steps but for the length of the text, the list, the tuple or the dict.
+  Json variables;
+  for (int i = 0; i < 20000; ++i) variables["d"]["a" + std::to_string(i)] = i;
+  const std::string values =
+      "{% set s = 'é' * 1000000 %}{% set t = s ~ '' %}{% set xs = [0] * 100000 %}{% set ys = xs + [] %}"
+      "{% set ns = namespace(d) %}{% set pairs = namespace(x=(1,)) %}"
+      "{% for i in range(14) %}{% set pairs.x = (pairs.x, pairs.x) %}{% endfor %}";
+  CHECK(error_of(values, variables, {.steps = 700'000}) == "no error: ");
+  for (const char* expression : {"s|length",
+                                 "s[-1]",
+                                 "s[999999:]",
+                                 "s.isalpha()",
+                                 "s.strip('a')",
+                                 "s|wordcount",
+                                 "s|float",
+                                 "s|int",
+                                 "s.startswith('a', 999999)",
+                                 "s == t",
+                                 "s != t",
+                                 "s < t",
+                                 "t in [s]",
+                                 "{s: 1}[t]",
+                                 "{s: 1}.get(t)",
+                                 "[s] == [t]",
+                                 "[t, s].count(s)",
+                                 "s.startswith((t,) * 9)",
+                                 "s|default('')",
+                                 "{}|attr(s)",
+                                 "s % ()",
+                                 "xs|sum",
+                                 "xs == ys",
+                                 "xs < ys",
+                                 "d.x",
+                                 "ns.x",
+                                 "'%(a19999)s' % d",
+                                 "'a'.format_map(d)",
+                                 "{pairs.x: 1}"}) {
+    CAPTURE(expression);
+    const std::string loop =
+        "{% for i in range(400) %}{% set y = " + std::string(expression) + " %}{% endfor %}";
+    CHECK(error_of(values + loop, variables, {.steps = 700'000}).find("steps, the limit") !=
+          std::string::npos);
+  }
+  std::string names;
+  for (int i = 0; i < 10000; ++i) names += "{{ a" + std::to_string(i) + " }}";
+  CHECK(error_of("{% for i in range(1000) %}{% if 0 %}" + names + "{% endif %}{% endfor %}", Json::object(),
+                 {.steps = 700'000})
+            .find("steps, the limit") != std::string::npos);
+  CHECK(error_of("{{ range(1000)|map(attribute='x' * 1000000)|list|length }}", Json::object(),
+                 {.bytes = 100'000'000})
+            .find("bytes, the limit") != std::string::npos);
+}
+
+TEST_CASE("texts are searched in linear time") {
+  const std::string values =
+      "{% set text = 'a' * 5000000 %}{% set ab = 'a' * 2500000 ~ 'b' %}{% set ba = 'b' ~ 'a' * 2500000 %}";
+  CHECK(render(values + "{{ ab in text }} {{ text.find(ab) }} {{ text.rfind(ba) }} {{ text.count(ab) }} "
+                        "{{ text.replace(ab, '') == text }} {{ text.split(ab)|length }} "
+                        "{{ text.rsplit(ba)|length }} {{ text.partition(ab)|map('length')|list }} "
+                        "{{ text.rpartition(ba)|map('length')|list }}") ==
+        "False -1 -1 0 True 1 1 [5000000, 0, 0] [0, 0, 5000000]");
+  CHECK(render("{{ ('a' * 5000000).strip('b' * 5000000 ~ 'a')|length }}") == "0");
+  // From the right, as Python does it.
+  CHECK(render("{{ 'aaaaa'.rsplit('aa') }} {{ 'a--b---c'.rsplit('--', 1) }} {{ 'ab'.rsplit('ab') }} "
+               "{{ 'éaéa'.rsplit('é', 1) }} {{ 'aXbXc'.rpartition('X') }} {{ 'abcabc'.rfind('bc') }} "
+               "{{ 'abc'.rfind('') }} {{ ''.rsplit('a') }} {{ 'x'.rsplit('xx') }}") ==
+        "['a', '', ''] ['a--b-', 'c'] ['', ''] ['éa', 'a'] ('aXb', 'X', 'c') 4 3 [''] ['x']");
 }
 
 TEST_CASE("chains and circles through namespaces and macros are let go") {

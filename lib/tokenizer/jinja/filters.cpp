@@ -19,7 +19,8 @@ Value absolute(Runtime&, Call& call) {
 Value attribute(Runtime& runtime, Call& call) {
   const std::string& name = call.text(1);
   if (auto found = find_attribute(runtime, call[0], name)) return std::move(*found);
-  return undefined("'" + std::string(type_name(call[0])) + " object' has no attribute '" + name + "'");
+  return runtime.undefined("'" + std::string(type_name(call[0])) + " object' has no attribute '" + name +
+                           "'");
 }
 
 Value default_value(Runtime&, Call& call) {

@@ -194,7 +194,7 @@ class Percent {
       key += c;
     }
     if (!values_.dict()) fail("format requires a mapping");
-    const Value* found = values_.dict()->find(key);
+    const Value* found = find(runtime_, *values_.dict(), std::string_view(key));
     if (!found) fail("the format's key '" + key + "' is missing");
     return *found;
   }
@@ -449,6 +449,7 @@ class Braces {
   Value argument(std::string_view name) {
     const auto given = position(name);
     if (!given && !name.empty()) {
+      runtime_.step(arguments_.named.size() / 8);
       for (const auto& [key, value] : arguments_.named)
         if (key == name) return value;
       fail("the format's field '" + std::string(name) + "' is missing");

@@ -89,9 +89,10 @@ class Interpreter {
     return missing(name);
   }
 
-  static Value missing(const std::string& name) { return undefined("'" + name + "' is undefined"); }
+  Value missing(const std::string& name) { return runtime_.undefined("'" + name + "' is undefined"); }
 
   void enter(const Loads& loads) {
+    runtime_.step(loads.size());
     for (const Load& load : loads) {
       Value& slot = frame_->slots[static_cast<std::size_t>(load.index)];
       switch (load.from) {
@@ -168,7 +169,7 @@ class Interpreter {
   Flow run_loop(const For& node, const Value& iterable, int depth, ActivationPtr outer) {
     auto loop =
         std::make_shared<Loop>(runtime_, node.test ? tested(node, iterable, outer) : iterate(iterable),
-                               node.test ? std::nullopt : length(iterable), depth);
+                               node.test ? std::nullopt : length(runtime_, iterable), depth);
     std::optional<Value> variable_loop;
     if (node.loop >= 0) variable_loop = loop->variable(recursion(node, depth, outer));
     bool completed = false;
@@ -316,6 +317,7 @@ class Interpreter {
     if (!names) fail("cannot assign attribute on non-namespace object '" + field.name + "'");
     check_namespace_name(field.field);
     auto& attributes = (*names)->attributes;
+    runtime_.step(attributes.size() / 8);
     const auto at = std::find_if(attributes.begin(), attributes.end(),
                                  [&](const auto& a) { return a.first == field.field; });
     if (at == attributes.end())
@@ -339,11 +341,11 @@ class Interpreter {
     native.call = [this, function, outer = frame_](Runtime&, Arguments arguments) {
       return call(*function, outer, std::move(arguments));
     };
-    native.attribute = [function](std::string_view name) { return describe(*function, name); };
+    native.attribute = [this, function](std::string_view name) { return describe(*function, name); };
     return {std::make_shared<const Native>(std::move(native))};
   }
 
-  static std::optional<Value> describe(const Function& function, std::string_view name) {
+  std::optional<Value> describe(const Function& function, std::string_view name) {
     if (name == "name") return function.name.empty() ? Value{None()} : make_text(function.name);
     if (name == "catch_kwargs") return Value{function.kwargs >= 0};
     if (name == "catch_varargs") return Value{function.varargs >= 0};
@@ -351,8 +353,8 @@ class Interpreter {
     if (name != "arguments") return std::nullopt;
     std::vector<Value> names;
     for (const auto& parameter : function.parameters)
-      names.push_back(make_text(std::get<Name>(parameter->node).name));
-    return make_tuple(std::move(names));
+      names.push_back(runtime_.text(std::get<Name>(parameter->node).name));
+    return runtime_.list(std::move(names), List::Kind::tuple);
   }
 
   Value call(const Function& function, const ActivationPtr& outer, Arguments arguments) {
@@ -407,7 +409,8 @@ class Interpreter {
     }
   }
 
-  static std::optional<Value> take_named(Arguments& arguments, std::string_view name) {
+  std::optional<Value> take_named(Arguments& arguments, std::string_view name) {
+    runtime_.step(arguments.named.size() / 8);
     const auto at = std::find_if(arguments.named.begin(), arguments.named.end(),
                                  [&](const auto& a) { return a.first == name; });
     if (at == arguments.named.end()) return std::nullopt;
@@ -422,7 +425,8 @@ class Interpreter {
     return make_dict(std::move(items));
   }
 
-  static void add_named(Arguments& arguments, const std::string& name, Value value) {
+  void add_named(Arguments& arguments, const std::string& name, Value value) {
+    runtime_.step(arguments.named.size() / 8);
     for (const auto& other : arguments.named)
       if (other.first == name) fail("the argument '" + name + "' is given twice");
     arguments.named.emplace_back(name, std::move(value));

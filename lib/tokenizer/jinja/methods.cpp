@@ -59,7 +59,6 @@ Value split_text(Runtime& runtime, Call& call) {
   std::optional<std::string_view> separator;
   if (call.given_not_none(1)) separator = call.text(1);
   if (separator && separator->empty()) fail("empty separator");
-  runtime.step(call.text(0).size() / 64);
   return texts(runtime, call, split(call.text(0), separator, call.integer_or(2, -1), from_right),
                List::Kind::list);
 }
@@ -72,7 +71,7 @@ template <bool from_right>
 Value partition(Runtime& runtime, Call& call) {
   const std::string_view text = call.text(0), separator = call.text(1);
   if (separator.empty()) fail("empty separator");
-  const std::size_t at = from_right ? text.rfind(separator) : text.find(separator);
+  const std::size_t at = from_right ? find_last_text(text, separator) : find_text(text, separator);
   std::vector<std::string_view> three = {text, "", ""};
   if (at != text.npos) three = {text.substr(0, at), separator, text.substr(at + separator.size())};
   if (at == text.npos && from_right) std::swap(three[0], three[2]);
@@ -100,30 +99,30 @@ std::optional<Window> window(const Call& call, std::size_t start_at) {
 }
 
 template <bool from_right, bool must_be_there>
-Value position(Runtime& runtime, Call& call) {
+Value position(Runtime&, Call& call) {
   const auto where = window(call, 2);
   const std::string& part = call.text(1);
-  runtime.step(call.text(0).size() / 64);
   const std::size_t at = !where       ? std::string_view::npos
-                         : from_right ? where->text.rfind(part)
-                                      : where->text.find(part);
+                         : from_right ? find_last_text(where->text, part)
+                                      : find_text(where->text, part);
   if (at == std::string_view::npos && must_be_there) fail("substring not found");
   if (at == std::string_view::npos) return {std::int64_t{-1}};
   return {static_cast<std::int64_t>(where->before + count_characters(where->text.substr(0, at)))};
 }
 
-Value count_in_text(Runtime& runtime, Call& call) {
+Value count_in_text(Runtime&, Call& call) {
   const auto where = window(call, 2);
-  runtime.step(call.text(0).size() / 64);
   return {where ? static_cast<std::int64_t>(count_occurrences(where->text, call.text(1))) : std::int64_t{0}};
 }
 
 template <bool at_end>
-Value has_affix(Runtime&, Call& call) {
+Value has_affix(Runtime& runtime, Call& call) {
   const auto where = window(call, 2);
   const auto fits = [&](const Value& affix) {
     if (!affix.text())
       fail("expected a string or a tuple of strings, found " + std::string(type_name(affix)));
+    runtime.step();
+    runtime.go_through(affix.text()->size());
     return where && (at_end ? where->text.ends_with(*affix.text()) : where->text.starts_with(*affix.text()));
   };
   const List* several = call[1].list();
@@ -156,7 +155,7 @@ Value replaced(Runtime& runtime, Call& call) {
     if (left != 0) out.add(by);
     return make_text(out.take(), self(call).markup);
   }
-  for (std::size_t at = 0; left != 0 && (at = text.find(old)) != text.npos; --left) {
+  for (std::size_t at = 0; left != 0 && (at = find_text(text, old)) != text.npos; --left) {
     out.add(text.substr(0, at));
     out.add(by);
     text.remove_prefix(at + old.size());
@@ -232,6 +231,7 @@ Value formatted(Runtime& runtime, Call& call) {
 Value formatted_from_dict(Runtime& runtime, Call& call) {
   const Dict* dict = call[1].dict();
   if (!dict) fail("format_map: expected a dict");
+  runtime.step(dict->items.size());
   Arguments arguments;
   for (const auto& [key, value] : dict->items)
     if (key.text()) arguments.named.emplace_back(*key.text(), value);
@@ -242,6 +242,7 @@ Value formatted_from_dict(Runtime& runtime, Call& call) {
 
 Value count_in_list(Runtime& runtime, Call& call) {
   const auto& items = call[0].list()->items;
+  runtime.step(items.size() / 8);
   return {static_cast<std::int64_t>(std::count_if(items.begin(), items.end(), [&](const Value& item) {
     return same_object(item, call[1]) || equal(runtime, item, call[1]);
   }))};
@@ -417,6 +418,7 @@ Value bound(const Value& object, const Builtin& method) {
 std::optional<Value> find_attribute(Runtime& runtime, const Value& object, std::string_view name) {
   if (const Undefined* missing = object.get<Undefined>()) fail(*missing->why);
   if (const auto* names = object.get<std::shared_ptr<Namespace>>()) {
+    runtime.step((*names)->attributes.size() / 8);
     for (const auto& [key, value] : (*names)->attributes)
       if (key == name) return value;
     return std::nullopt;

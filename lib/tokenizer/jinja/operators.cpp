@@ -135,7 +135,7 @@ void check_defined(const Value& value) {
 }
 
 std::optional<Value> item_at(Runtime& runtime, const Value& object, std::int64_t index) {
-  const auto size = length(object);
+  const auto size = length(runtime, object);
   if (!size) return std::nullopt;
   if (index < 0) index += static_cast<std::int64_t>(*size);
   if (index < 0 || index >= static_cast<std::int64_t>(*size)) return std::nullopt;
@@ -164,8 +164,8 @@ std::optional<Value> subscript(Runtime& runtime, const Value& object, const Valu
 Value nothing_at(Runtime& runtime, const Value& object, const Value& key) {
   const std::string* name = key.text();
   const std::string type(type_name(object));
-  if (name) return undefined("'" + type + " object' has no attribute '" + *name + "'");
-  return undefined(type + " object has no element " + to_repr(runtime, key));
+  if (name) return runtime.undefined("'" + type + " object' has no attribute '" + *name + "'");
+  return runtime.undefined(type + " object has no element " + to_repr(runtime, key));
 }
 
 struct Bounds {
@@ -232,7 +232,10 @@ Value integer_power(std::int64_t base, std::int64_t exponent) {
 
 Value binary(Runtime& runtime, Op op, const Value& a, const Value& b) {
   // Formatting takes anything, undefined too.
-  if (const Text* text = a.get<Text>(); text && op == Op::modulo) return format_percent(runtime, *text, b);
+  if (const Text* text = a.get<Text>(); text && op == Op::modulo) {
+    runtime.go_through(text->bytes->size());
+    return format_percent(runtime, *text, b);
+  }
   check_defined(a);
   check_defined(b);
   const auto x = a.integer(), y = b.integer();
@@ -263,8 +266,8 @@ Value unary(Unary::Op op, const Value& value) {
 bool contains(Runtime& runtime, const Value& container, const Value& item) {
   if (const std::string* text = container.text()) {
     if (!item.text()) fail("'in' a string takes a string, not " + std::string(type_name(item)));
-    runtime.step(text->size() / 64);
-    return text->find(*item.text()) != text->npos;
+    runtime.go_through(text->size() + item.text()->size());
+    return find_text(*text, *item.text()) != text->npos;
   }
   if (const Dict* dict = container.dict()) return find(runtime, *dict, item) != nullptr;
   if (const Range* range = container.get<Range>(); range && item.integer())
@@ -303,8 +306,8 @@ Value get_attribute(Runtime& runtime, const Value& object, const std::string& na
   check_defined(object);
   if (auto found = find_attribute(runtime, object, name)) return std::move(*found);
   if (const Dict* dict = object.dict())
-    if (const Value* found = dict->find(name)) return *found;
-  return undefined("'" + std::string(type_name(object)) + " object' has no attribute '" + name + "'");
+    if (const Value* found = find(runtime, *dict, name)) return *found;
+  return runtime.undefined("'" + std::string(type_name(object)) + " object' has no attribute '" + name + "'");
 }
 
 Value get_item(Runtime& runtime, const Value& object, const Value& key) {
@@ -316,7 +319,7 @@ Value get_item(Runtime& runtime, const Value& object, const Value& key) {
 
 Value slice(Runtime& runtime, const Value& object, const Value& start, const Value& stop, const Value& step) {
   check_defined(object);
-  const auto size = length(object);
+  const auto size = length(runtime, object);
   const Range* range = object.get<Range>();
   if (!size || !(object.text() || object.list() || range))
     fail("'" + std::string(type_name(object)) + "' object cannot be sliced");

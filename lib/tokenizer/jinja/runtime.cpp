@@ -38,6 +38,11 @@ Value Runtime::list(std::vector<Value> items, List::Kind kind) {
   return make_list(std::move(items), kind);
 }
 
+Value Runtime::undefined(std::string why) {
+  spend(why.size());
+  return jinja::undefined(std::move(why));
+}
+
 Value Runtime::make_namespace(std::vector<std::pair<std::string, Value>> attributes) {
   spend(attributes.size() * sizeof(attributes[0]));
   auto names = std::make_shared<Namespace>(Namespace{std::move(attributes)});

@@ -17,7 +17,8 @@
 namespace baleen::jinja {
 
 struct Limits {
-  std::size_t steps = 20'000'000;             // expressions, loop rounds, comparisons
+  std::size_t steps =
+      20'000'000;  // expressions, loop rounds, comparisons, each 64 bytes of a text gone through
   std::size_t bytes = std::size_t{1} << 30U;  // written into strings and lists, output included
 };
 
@@ -31,11 +32,15 @@ class Runtime {
   ~Runtime();
 
   void step(std::size_t count = 1);
+  void go_through(std::size_t bytes) {  // of a text
+    if (bytes >= 64) step(bytes / 64);
+  }
   void spend(std::size_t bytes);  // before they are allocated
   void spend(std::int64_t count, std::size_t each);
 
   Value text(std::string bytes, bool markup = false);
   Value list(std::vector<Value> items, List::Kind kind = List::Kind::list);
+  Value undefined(std::string why);
   Value make_namespace(std::vector<std::pair<std::string, Value>> attributes);
 
   Value call(const Value& callee, Arguments arguments);

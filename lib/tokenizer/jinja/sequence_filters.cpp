@@ -39,6 +39,7 @@ std::vector<Value> path_of(const Value& attribute) {
 Getter getter(Runtime& runtime, const Value& attribute, bool fold_case, std::optional<Value> otherwise = {}) {
   return [&runtime, path = path_of(attribute), fold_case, otherwise = std::move(otherwise)](Value item) {
     for (const Value& key : path) {
+      runtime.step();
       item = get_item(runtime, item, key);
       if (otherwise && item.is_undefined()) item = *otherwise;
     }
@@ -102,6 +103,12 @@ Value extreme(Runtime& runtime, Call& call, bool largest) {
   return best->value;
 }
 
+// For a call that may keep them.
+Arguments copied(Runtime& runtime, const Arguments& arguments) {
+  runtime.spend(arguments.positional.size() * sizeof(Value) + arguments.named.size() * sizeof(Arguments));
+  return arguments;
+}
+
 // What select and its kin ask of every item.
 std::function<bool(Value)> condition(Runtime& runtime, Arguments arguments, bool by_attribute) {
   Getter subject = [](Value item) { return item; };
@@ -116,7 +123,7 @@ std::function<bool(Value)> condition(Runtime& runtime, Arguments arguments, bool
   given.erase(given.begin());
   if (!test.text()) fail("expected the name of a test, found " + std::string(type_name(test)));
   return [&runtime, subject, test, arguments](Value item) {
-    Arguments all = arguments;
+    Arguments all = copied(runtime, arguments);
     all.positional.insert(all.positional.begin(), subject(std::move(item)));
     return apply_test(runtime, *test.text(), std::move(all));
   };
@@ -152,7 +159,7 @@ Getter mapping(Runtime& runtime, Arguments arguments) {
     given.erase(given.begin());
     if (!name.text()) fail("map: expected the name of a filter, found " + std::string(type_name(name)));
     return [&runtime, name, arguments](Value item) {
-      Arguments all = arguments;
+      Arguments all = copied(runtime, arguments);
       all.positional.insert(all.positional.begin(), std::move(item));
       return apply_filter(runtime, *name.text(), std::move(all));
     };
@@ -208,6 +215,8 @@ Value dict_sort(Runtime& runtime, Call& call) {
   if (by != "key" && by != "value") fail("dictsort: by must be \"key\" or \"value\"");
   const Dict* dict = call[0].dict();
   if (!dict) fail("dictsort: expected a dict, found " + std::string(type_name(call[0])));
+  runtime.step(dict->items.size());
+  runtime.spend(dict->items.size() * sizeof(Keyed));
   std::vector<Keyed> all;
   for (const auto& [key, value] : dict->items) {
     const Value& sort_key = by == "key" ? key : value;
@@ -275,8 +284,8 @@ Value last(Runtime& runtime, Call& call) {
   return all.empty() ? undefined("No last item, sequence was empty.") : std::move(all.back());
 }
 
-Value length(Runtime&, Call& call) {
-  const auto size = jinja::length(call[0]);
+Value length(Runtime& runtime, Call& call) {
+  const auto size = jinja::length(runtime, call[0]);
   if (!size) fail("object of type '" + std::string(type_name(call[0])) + "' has no len()");
   return {static_cast<std::int64_t>(*size)};
 }
@@ -387,7 +396,10 @@ Value sum(Runtime& runtime, Call& call) {
   Value total = call.value_or(2, {std::int64_t{0}});
   if (total.text()) fail("sum() can't sum strings");
   const Iterator iterator = iterate(call[0]);
-  while (auto item = iterator.next()) total = binary(runtime, Binary::Op::add, total, get(std::move(*item)));
+  while (auto item = iterator.next()) {
+    runtime.step();
+    total = binary(runtime, Binary::Op::add, total, get(std::move(*item)));
+  }
   return total;
 }
 
@@ -397,7 +409,7 @@ Value unique(Runtime& runtime, Call& call) {
     std::vector<Value> seen, kept;
     for (Value& item : to_vector(runtime, source)) {
       Value key = get(item);
-      check_hashable(key);
+      check_hashable(runtime, key);
       if (std::any_of(seen.begin(), seen.end(), [&](const Value& other) {
             return same_object(key, other) || equal(runtime, key, other);
           }))

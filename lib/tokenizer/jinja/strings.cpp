@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 #include "tokenizer/jinja/case_table.h"
 #include "tokenizer/unicode.h"
@@ -178,16 +179,32 @@ char32_t first_of(std::string_view text) {
   return unicode::next(text, at);
 }
 
-std::vector<std::string_view> split_at(std::string_view text, std::string_view separator, std::int64_t most,
-                                       bool from_right) {
+std::string reversed_bytes(std::string_view text) {
+  return {text.rbegin(), text.rend()};
+}
+
+std::vector<std::string_view> split_at(std::string_view text, std::string_view separator, std::int64_t most) {
   std::vector<std::string_view> pieces;
   while (most < 0 || static_cast<std::int64_t>(pieces.size()) < most) {
-    const std::size_t at = from_right ? text.rfind(separator) : text.find(separator);
+    const std::size_t at = find_text(text, separator);
     if (at == text.npos) break;
-    pieces.push_back(from_right ? text.substr(at + separator.size()) : text.substr(0, at));
-    text = from_right ? text.substr(0, at) : text.substr(at + separator.size());
+    pieces.push_back(text.substr(0, at));
+    text = text.substr(at + separator.size());
   }
   pieces.push_back(text);
+  return pieces;
+}
+
+// The same from the right, the last piece first.
+std::vector<std::string_view> split_at_from_right(std::string_view text, std::string_view separator,
+                                                  std::int64_t most) {
+  const std::string mirrored = reversed_bytes(text);
+  std::vector<std::string_view> pieces = split_at(mirrored, reversed_bytes(separator), most);
+  std::size_t end = text.size();
+  for (std::string_view& piece : pieces) {
+    piece = text.substr(end - piece.size(), piece.size());
+    end -= std::min(end, piece.size() + separator.size());
+  }
   return pieces;
 }
 
@@ -345,8 +362,11 @@ bool is_all(std::string_view text, Class which) {
 }
 
 std::string_view strip(std::string_view text, Side side, std::optional<std::string_view> chars) {
+  std::u32string wanted = chars ? decode(*chars) : U"";
+  std::sort(wanted.begin(), wanted.end());
   const auto goes = [&](std::string_view character) {
-    return chars ? chars->find(character) != chars->npos : unicode::is_python_space(first_of(character));
+    return chars ? std::binary_search(wanted.begin(), wanted.end(), first_of(character))
+                 : unicode::is_python_space(first_of(character));
   };
   if (side != Side::right)
     while (!text.empty() && goes(text.substr(0, unicode::length(text[0]))))
@@ -359,8 +379,9 @@ std::string_view strip(std::string_view text, Side side, std::optional<std::stri
 
 std::vector<std::string_view> split(std::string_view text, std::optional<std::string_view> separator,
                                     std::int64_t most, bool from_right) {
-  std::vector<std::string_view> pieces =
-      separator ? split_at(text, *separator, most, from_right) : split_words(text, most, from_right);
+  std::vector<std::string_view> pieces = !separator   ? split_words(text, most, from_right)
+                                         : from_right ? split_at_from_right(text, *separator, most)
+                                                      : split_at(text, *separator, most);
   if (from_right) std::reverse(pieces.begin(), pieces.end());
   return pieces;
 }
@@ -380,10 +401,24 @@ std::vector<std::string_view> split_lines(std::string_view text, bool keep_ends)
   return lines;
 }
 
+// std::string_view::find takes quadratic time for "aaa...b" in "aaa...".
+std::size_t find_text(std::string_view text, std::string_view part) {
+  if (part.size() > text.size()) return text.npos;
+  if (part.empty()) return 0;
+  const void* found = memmem(text.data(), text.size(), part.data(), part.size());
+  return found ? static_cast<std::size_t>(static_cast<const char*>(found) - text.data()) : text.npos;
+}
+
+std::size_t find_last_text(std::string_view text, std::string_view part) {
+  const std::size_t at = find_text(reversed_bytes(text), reversed_bytes(part));
+  return at == text.npos ? text.npos : text.size() - at - part.size();
+}
+
 std::size_t count_occurrences(std::string_view text, std::string_view part) {
   if (part.empty()) return count_characters(text) + 1;
   std::size_t count = 0;
-  for (std::size_t at = text.find(part); at != text.npos; at = text.find(part, at + part.size())) ++count;
+  for (std::size_t at = 0; (at = find_text(text, part)) != text.npos; ++count)
+    text.remove_prefix(at + part.size());
   return count;
 }
 

@@ -15,7 +15,7 @@ std::size_t count_characters(std::string_view text);
 std::size_t byte_offset(std::string_view text, std::size_t characters);  // at most text.size()
 std::vector<std::string_view> characters(std::string_view text);
 
-bool is_word(char32_t c);   // \w of re
+bool is_word(char32_t c);  // \w of re
 
 std::string upper(std::string_view text);
 std::string lower(std::string_view text);
@@ -51,6 +51,9 @@ std::vector<std::string_view> split(std::string_view text, std::optional<std::st
                                     std::int64_t most, bool from_right);
 std::vector<std::string_view> split_lines(std::string_view text, bool keep_ends);
 
+// Where `part` stands first or last, npos if nowhere: in linear time, whatever the texts.
+std::size_t find_text(std::string_view text, std::string_view part);
+std::size_t find_last_text(std::string_view text, std::string_view part);
 std::size_t count_occurrences(std::string_view text, std::string_view part);  // not overlapping
 
 }  // namespace baleen::jinja

@@ -41,8 +41,8 @@ bool is_sequence(const Value& value) {
   return value.is_undefined() || value.text() || value.list() || value.dict() || value.get<Range>();
 }
 
-bool is_name_of(const Value& value, const Builtin* (*find)(std::string_view)) {
-  check_hashable(value);
+bool is_name_of(Runtime& runtime, const Value& value, const Builtin* (*find)(std::string_view)) {
+  check_hashable(runtime, value);
   return value.text() && find(*value.text());
 }
 
@@ -69,8 +69,8 @@ constexpr std::array kTests = std::to_array<Builtin>({
     {"divisibleby", "value num", [](Runtime& r, Call& c) { return Value{divides(r, c[0], c[1], 0)}; }},
     {"lower", "value", [](Runtime& r, Call& c) { return Value{is_all(to_text(r, c[0]), Class::lower)}; }},
     {"upper", "value", [](Runtime& r, Call& c) { return Value{is_all(to_text(r, c[0]), Class::upper)}; }},
-    {"filter", "value", [](Runtime&, Call& c) { return Value{is_name_of(c[0], find_filter)}; }},
-    {"test", "value", [](Runtime&, Call& c) { return Value{is_name_of(c[0], find_test)}; }},
+    {"filter", "value", [](Runtime& r, Call& c) { return Value{is_name_of(r, c[0], find_filter)}; }},
+    {"test", "value", [](Runtime& r, Call& c) { return Value{is_name_of(r, c[0], find_test)}; }},
     {"in", "value seq", compared<Compare::in>},
     {"==", "a b /", compared<Compare::equal>},
     {"eq", "a b /", compared<Compare::equal>},

@@ -358,7 +358,7 @@ Value truncate(Runtime& runtime, Call& call) {
   if (most < end_size)
     fail("truncate: expected length >= " + std::to_string(end_size) + ", got " + std::to_string(most));
   if (leeway < 0) fail("truncate: expected leeway >= 0, got " + std::to_string(leeway));
-  const auto given = jinja::length(call[0]);
+  const auto given = jinja::length(runtime, call[0]);
   const auto size = static_cast<std::int64_t>(given ? *given : count_characters(call.text(0)));
   if (size <= most || size - most <= leeway) return call[0];
   const std::string& text = call.text(0);

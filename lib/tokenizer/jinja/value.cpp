@@ -30,7 +30,15 @@ long double exact(const Value& number) {
   return static_cast<long double>(*number.integer());
 }
 
+bool equal_texts(Runtime& runtime, std::string_view a, std::string_view b) {
+  if (a.size() != b.size()) return false;
+  runtime.go_through(a.size());
+  return a == b;
+}
+
 bool equal_items(Runtime& runtime, const std::vector<Value>& a, const std::vector<Value>& b) {
+  if (a.size() != b.size()) return false;
+  runtime.step(a.size() / 8);
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), [&](const Value& x, const Value& y) {
     return same_object(x, y) || equal(runtime, x, y);
   });
@@ -47,6 +55,18 @@ bool equal_dicts(Runtime& runtime, const Dict& a, const Dict& b) {
 bool equal_ranges(const Range& a, const Range& b) {
   const std::int64_t size = a.size();
   return size == b.size() && (size == 0 || (a.start == b.start && (size == 1 || a.step == b.step)));
+}
+
+// The length of what has one, but for texts, whose characters have to be counted.
+std::optional<std::size_t> item_count(const Value& value) {
+  if (const List* list = value.list()) return list->items.size();
+  if (const Dict* dict = value.dict()) return dict->items.size();
+  if (const View* view = value.get<View>()) return view->dict->items.size();
+  if (const Range* range = value.get<Range>()) return static_cast<std::size_t>(range->size());
+  if (value.is_undefined()) return 0;
+  if (const auto* native = value.get<std::shared_ptr<const Native>>(); native && (*native)->length)
+    return (*native)->length();
+  return std::nullopt;
 }
 
 std::string_view symbol(Order order) {
@@ -218,8 +238,9 @@ bool is_true(const Value& value) {
   if (const bool* b = value.get<bool>()) return *b;
   if (is_number(value)) return to_double(value) != 0;
   if (value.is_none()) return false;
-  const auto size = length(value);
-  return !size || *size > 0;
+  if (const std::string* text = value.text()) return !text->empty();
+  const auto count = item_count(value);
+  return !count || *count > 0;
 }
 
 bool equal(Runtime& runtime, const Value& a, const Value& b) {
@@ -227,7 +248,7 @@ bool equal(Runtime& runtime, const Value& a, const Value& b) {
   if (is_number(a) && is_number(b)) return exact(a) == exact(b);
   if (const std::string* x = a.text()) {
     const std::string* y = b.text();
-    return y && *x == *y;
+    return y && equal_texts(runtime, *x, *y);
   }
   if (const List* x = a.list()) {
     const List* y = b.list();
@@ -267,35 +288,33 @@ bool ordered(Runtime& runtime, Order order, const Value& a, const Value& b) {
   if (b.is_undefined()) fail(*b.get<Undefined>()->why);
   if (is_number(a) && is_number(b)) return holds(order, exact(a) <=> exact(b));
   const std::string *s = a.text(), *t = b.text();
-  // Byte order of UTF-8 is the order of code points.
-  if (s && t) return holds(order, s->compare(*t) <=> 0);
+  if (s && t) {
+    runtime.go_through(std::min(s->size(), t->size()));
+    return holds(order, s->compare(*t) <=> 0);  // byte order of UTF-8 is the order of code points
+  }
   const List *x = a.list(), *y = b.list();
   if (!x || !y || x->is_tuple() != y->is_tuple())
     fail("'" + std::string(symbol(order)) + "' does not compare " + std::string(type_name(a)) + " with " +
          std::string(type_name(b)));
   // The first pair that differs decides, else the lengths.
   const std::size_t common = std::min(x->items.size(), y->items.size());
+  runtime.step(common / 8);
   for (std::size_t i = 0; i < common; ++i)
     if (!same_object(x->items[i], y->items[i]) && !equal(runtime, x->items[i], y->items[i]))
       return ordered(runtime, order, x->items[i], y->items[i]);
   return holds(order, x->items.size() <=> y->items.size());
 }
 
-std::optional<std::size_t> length(const Value& value) {
-  if (const std::string* text = value.text()) return count_characters(*text);
-  if (const List* list = value.list()) return list->items.size();
-  if (const Dict* dict = value.dict()) return dict->items.size();
-  if (const View* view = value.get<View>()) return view->dict->items.size();
-  if (const Range* range = value.get<Range>()) return static_cast<std::size_t>(range->size());
-  if (value.is_undefined()) return 0;
-  if (const auto* native = value.get<std::shared_ptr<const Native>>(); native && (*native)->length)
-    return (*native)->length();
-  return std::nullopt;
+std::optional<std::size_t> length(Runtime& runtime, const Value& value) {
+  const std::string* text = value.text();
+  if (!text) return item_count(value);
+  runtime.go_through(text->size());
+  return count_characters(*text);
 }
 
 bool is_iterable(const Value& value) {
-  return value.get<std::shared_ptr<Iterator>>() ||
-         (length(value) && !value.get<std::shared_ptr<const Native>>());
+  return value.get<std::shared_ptr<Iterator>>() || value.text() ||
+         (!value.get<std::shared_ptr<const Native>>() && item_count(value));
 }
 
 Iterator iterate(const Value& value) {
@@ -329,30 +348,39 @@ std::vector<Value> to_vector(Runtime& runtime, const Value& value) {
   return items;
 }
 
-void check_hashable(const Value& key) {
+void check_hashable(Runtime& runtime, const Value& key) {
   const List* list = key.list();
   if (list && list->is_tuple()) {
-    for (const Value& item : list->items) check_hashable(item);
+    runtime.step(1 + list->items.size() / 8);
+    for (const Value& item : list->items) check_hashable(runtime, item);
   } else if (list || key.dict()) {
     fail("a " + std::string(type_name(key)) + " cannot be a key: unhashable type");
   }
 }
 
 const Value* find(Runtime& runtime, const Dict& dict, const Value& key) {
-  check_hashable(key);
+  if (const std::string* text = key.text()) return find(runtime, dict, *text);
+  check_hashable(runtime, key);
   runtime.step(dict.items.size() / 8);
-  if (const std::string* text = key.text()) return dict.find(*text);
   for (const auto& [name, value] : dict.items)
     if (!name.text() && (same_object(name, key) || equal(runtime, name, key))) return &value;
   return nullptr;
 }
 
+const Value* find(Runtime& runtime, const Dict& dict, std::string_view key) {
+  runtime.step(dict.items.size() / 8);
+  for (const auto& [name, value] : dict.items)
+    if (const std::string* text = name.text(); text && equal_texts(runtime, *text, key)) return &value;
+  return nullptr;
+}
+
 void assign(Runtime& runtime, std::vector<std::pair<Value, Value>>& items, Value key, Value value) {
-  check_hashable(key);
+  check_hashable(runtime, key);
   runtime.step(1 + items.size() / 8);
   for (auto& [name, old] : items) {
     const std::string *a = name.text(), *b = key.text();
-    if (a && b ? *a == *b : !a && !b && (same_object(name, key) || equal(runtime, name, key))) {
+    if (a && b ? equal_texts(runtime, *a, *b)
+               : !a && !b && (same_object(name, key) || equal(runtime, name, key))) {
       old = std::move(value);
       return;
     }

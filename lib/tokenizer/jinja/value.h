@@ -107,7 +107,7 @@ struct List {
 struct Dict {
   std::vector<std::pair<Value, Value>> items;
   int depth = 1;
-  const Value* find(std::string_view key) const;
+  const Value* find(std::string_view key) const;  // what it costs is not counted
 };
 
 struct Namespace {
@@ -141,13 +141,14 @@ bool less(Runtime& runtime, const Value& a, const Value& b);  // a < b
 enum class Order { less, less_equal, greater, greater_equal };
 bool ordered(Runtime& runtime, Order order, const Value& a, const Value& b);
 
-std::optional<std::size_t> length(const Value& value);  // none: has no length
+std::optional<std::size_t> length(Runtime& runtime, const Value& value);  // none: has no length
 bool is_iterable(const Value& value);
 Iterator iterate(const Value& value);  // fails for what cannot be iterated
 std::vector<Value> to_vector(Runtime& runtime, const Value& value);
 
-void check_hashable(const Value& key);
+void check_hashable(Runtime& runtime, const Value& key);
 const Value* find(Runtime& runtime, const Dict& dict, const Value& key);
+const Value* find(Runtime& runtime, const Dict& dict, std::string_view key);
 void assign(Runtime& runtime, std::vector<std::pair<Value, Value>>& items, Value key, Value value);
 
 }  // namespace baleen::jinja
