@@ -231,6 +231,12 @@ TEST_CASE("texts are searched in linear time") {
         "['a', '', ''] ['a--b-', 'c'] ['', ''] ['éa', 'a'] ('aXb', 'X', 'c') 4 3 [''] ['x']");
 }
 
+TEST_CASE("a long word is wrapped in linear time") {
+  CHECK(render("{{ ('x' * 1000000)|wordwrap(1)|length }}") == "1999999");
+  CHECK(render("{{ ('-' * 1000000)|wordwrap(4)|length }}") == "1249999");
+  CHECK(render("{{ ('a' ~ '\u3000' * 1000000 ~ 'b')|wordwrap(1)|length }}") == "3");
+}
+
 TEST_CASE("chains and circles through namespaces and macros are let go") {
   CHECK(render("{% set ns = namespace() %}{% set ns.self = ns %}{% for i in range(50000) %}"
                "{% set ns.next = namespace(next=ns.next) %}{% endfor %}ok") == "ok");

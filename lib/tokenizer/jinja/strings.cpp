@@ -81,10 +81,6 @@ char major_category(char32_t c) {
   return utf8proc_category_string(code(c))[0];
 }
 
-bool is_letter(char32_t c) {
-  return major_category(c) == 'L';
-}
-
 bool is_numeric(char32_t c) {
   // The ideographs that are numbers, the common ones: Unicode knows some 70 more.
   constexpr std::u32string_view ideographs = U"一二三四五六七八九十百千万億兆零〇壹贰叁肆伍陆柒捌玖拾";
@@ -119,12 +115,6 @@ void append_title(std::string& out, char32_t c) {
     out += row->title;
   else
     unicode::append(out, static_cast<char32_t>(utf8proc_totitle(code(c))));
-}
-
-std::u32string decode(std::string_view text) {
-  std::u32string code_points;
-  for (std::size_t at = 0; at < text.size();) code_points += unicode::next(text, at);
-  return code_points;
 }
 
 // A capital sigma that ends a word becomes a final one: a cased letter before it, none behind it, and what is
@@ -257,6 +247,17 @@ std::vector<std::string_view> characters(std::string_view text) {
   for (std::size_t at = 0; at < text.size(); at += all.back().size())
     all.push_back(text.substr(at, unicode::length(text[at])));
   return all;
+}
+
+std::u32string decode(std::string_view text) {
+  std::u32string code_points;
+  code_points.reserve(count_characters(text));
+  for (std::size_t at = 0; at < text.size();) code_points += unicode::next(text, at);
+  return code_points;
+}
+
+bool is_letter(char32_t c) {
+  return major_category(c) == 'L';
 }
 
 bool is_word(char32_t c) {

@@ -15,6 +15,9 @@ std::size_t count_characters(std::string_view text);
 std::size_t byte_offset(std::string_view text, std::size_t characters);  // at most text.size()
 std::vector<std::string_view> characters(std::string_view text);
 
+std::u32string decode(std::string_view text);
+
+bool is_letter(char32_t c);
 bool is_word(char32_t c);  // \w of re
 
 std::string upper(std::string_view text);

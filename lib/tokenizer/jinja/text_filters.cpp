@@ -123,116 +123,129 @@ JsonStyle json_style(const Call& call) {
   return style;
 }
 
+// A piece of a line that is to be wrapped. What follows from going through it is kept: a long word becomes
+// many lines.
+struct Chunk {
+  std::string_view text;
+  std::int64_t size;  // in characters
+  std::size_t solid;  // bytes up to the white space at its end
+  bool is_blank() const { return solid == 0; }
+};
+
+Chunk chunk_of(std::string_view text) {
+  return {text, static_cast<std::int64_t>(count_characters(text)), strip(text, Side::right).size()};
+}
+
+Chunk take_front(Chunk& chunk, std::size_t bytes) {
+  const Chunk front = chunk_of(chunk.text.substr(0, bytes));
+  chunk.text.remove_prefix(bytes);
+  chunk.size -= front.size;
+  chunk.solid -= std::min(chunk.solid, bytes);
+  return front;
+}
+
 // The pieces that a line may be broken into, as Python's textwrap finds them: runs of white space, and words,
 // which may end behind a hyphen between letters.
-std::vector<std::string_view> chunks_of(std::string_view line, bool break_on_hyphens) {
-  const auto all = characters(line);
-  const auto is_blank = [&](std::size_t i) {
-    return std::string_view(" \t\n\v\f\r").find(all[i]) != std::string_view::npos;
+std::vector<Chunk> chunks_of(Runtime& runtime, std::string_view line, bool break_on_hyphens) {
+  runtime.spend(line.size() * sizeof(char32_t));
+  const std::u32string all = decode(line);
+  const auto is_one_of = [&](std::size_t i, std::u32string_view any) {
+    return i < all.size() && any.find(all[i]) != any.npos;
   };
-  const auto is_letter = [&](std::size_t i) {
-    return i < all.size() && (is_all(all[i], Class::alpha) || all[i] == "_");
+  const auto is_blank = [&](std::size_t i) { return is_one_of(i, U" \t\n\v\f\r"); };
+  const auto is_dash = [&](std::size_t i) { return is_one_of(i, U"-"); };
+  const auto is_word_letter = [&](std::size_t i) {
+    return i < all.size() && (is_letter(all[i]) || all[i] == '_');
   };
-  const auto is_word_part = [&](std::size_t i) {
-    return i < all.size() && (is_letter(i) || is_all(all[i], Class::alnum) ||
-                              std::string_view("!\"'&.,?").find(all[i]) != std::string_view::npos);
-  };
-  const auto is_word_character = [&](std::size_t i) {
-    return i < all.size() && (is_letter(i) || is_all(all[i], Class::alnum));
-  };
-  const auto dashes_at = [&](std::size_t i) {
-    std::size_t count = 0;
-    while (i + count < all.size() && all[i + count] == "-") ++count;
-    return count;
+  const auto is_word_character = [&](std::size_t i) { return i < all.size() && is_word(all[i]); };
+  const auto is_word_part = [&](std::size_t i) { return is_word_character(i) || is_one_of(i, U"!\"'&.,?"); };
+  // Two dashes or more between words, of which the first ends before i: where the second begins, else i.
+  const auto behind_dashes = [&](std::size_t i) {
+    if (!break_on_hyphens || i == 0 || !is_dash(i) || !is_word_part(i - 1)) return i;
+    std::size_t end = i;
+    while (is_dash(end)) ++end;
+    return end - i >= 2 && is_word_character(end) ? end : i;
   };
   // Between character i - 1, a hyphen, and i.
-  const auto may_break_behind_hyphen = [&](std::size_t i, std::size_t begin) {
-    const bool letters_before = (i >= 3 && i - 3 >= begin && is_letter(i - 2) && is_letter(i - 3)) ||
-                                (i >= 4 && is_letter(i - 4) && all[i - 3] == "-" && is_word_part(i - 2));
+  const auto may_break_behind_hyphen = [&](std::size_t i) {
+    const bool letters_before = (i >= 3 && is_word_letter(i - 2) && is_word_letter(i - 3)) ||
+                                (i >= 4 && is_word_letter(i - 4) && is_dash(i - 3) && is_word_part(i - 2));
     const bool letters_behind =
-        is_letter(i) && (is_letter(i + 1) || (dashes_at(i + 1) > 0 && is_letter(i + 2)));
+        is_word_letter(i) && (is_word_letter(i + 1) || (is_dash(i + 1) && is_word_letter(i + 2)));
     return letters_before && letters_behind;
   };
-  std::vector<std::string_view> chunks;
+  std::vector<Chunk> chunks;
   for (std::size_t begin = 0; begin < all.size();) {
     std::size_t end = begin + 1;
     if (is_blank(begin)) {
-      while (end < all.size() && is_blank(end)) ++end;
-    } else if (break_on_hyphens && begin > 0 && is_word_part(begin - 1) && dashes_at(begin) >= 2 &&
-               is_word_character(begin + dashes_at(begin))) {
-      end = begin + dashes_at(begin);
+      while (is_blank(end)) ++end;
+    } else if (const std::size_t behind = behind_dashes(begin); behind > begin) {
+      end = behind;
     } else {
-      while (end < all.size() && !is_blank(end)) {
-        if (break_on_hyphens && all[end - 1] == "-" && may_break_behind_hyphen(end, 0)) break;
-        if (break_on_hyphens && is_word_part(end - 1) && dashes_at(end) >= 2 &&
-            is_word_character(end + dashes_at(end)))
-          break;
+      while (end < all.size() && !is_blank(end) && behind_dashes(end) == end &&
+             !(break_on_hyphens && is_dash(end - 1) && may_break_behind_hyphen(end)))
         ++end;
-      }
     }
-    const char* from = all[begin].data();
-    chunks.push_back({from, static_cast<std::size_t>(all[end - 1].data() + all[end - 1].size() - from)});
+    const std::size_t bytes = byte_offset(line, end - begin);
+    runtime.spend(sizeof(Chunk));
+    chunks.push_back(chunk_of(line.substr(0, bytes)));
+    line.remove_prefix(bytes);
     begin = end;
   }
   return chunks;
 }
 
-bool is_blank(std::string_view chunk) {
-  return strip(chunk, Side::both).empty();
-}
-
 struct Wrapping {
   std::int64_t width;
   bool break_long_words, break_on_hyphens;
+  std::string separator;  // between lines
 };
 
+// How many bytes of a word longer than a line go on a line that has `space` left: up to a hyphen if there is
+// one.
+std::size_t bytes_that_fit(std::string_view word, std::int64_t space, bool break_on_hyphens) {
+  const std::size_t bytes = byte_offset(word, static_cast<std::size_t>(space));
+  if (!break_on_hyphens) return bytes;
+  const std::size_t hyphen = word.substr(0, bytes).rfind('-');
+  const bool is_between = hyphen != word.npos && word.substr(0, hyphen).find_first_not_of('-') != word.npos;
+  return is_between ? hyphen + 1 : bytes;
+}
+
 // textwrap.wrap(line, width, expand_tabs=False, replace_whitespace=False, ...).
-std::vector<std::string> wrapped(Runtime& runtime, std::string_view line, const Wrapping& how) {
+void write_wrapped(Writer& out, std::string_view line, const Wrapping& how) {
   if (how.width <= 0) fail("wordwrap: the width must be above 0");
-  auto chunks = chunks_of(line, how.break_on_hyphens);
+  auto chunks = chunks_of(out.runtime(), line, how.break_on_hyphens);
   std::reverse(chunks.begin(), chunks.end());  // the next one at the end
-  std::vector<std::string> lines;
+  bool any_lines = false;
   while (!chunks.empty()) {
-    runtime.step();
-    if (!lines.empty() && is_blank(chunks.back())) chunks.pop_back();
-    std::vector<std::string_view> current;
+    out.runtime().step();
+    if (any_lines && chunks.back().is_blank()) chunks.pop_back();
+    std::vector<Chunk> current;
     std::int64_t used = 0;
-    const auto fits = [&](std::string_view chunk) {
-      return used + static_cast<std::int64_t>(count_characters(chunk)) <= how.width;
-    };
-    const auto put = [&](std::string_view chunk) {
-      used += static_cast<std::int64_t>(count_characters(chunk));
+    const auto put = [&](const Chunk& chunk) {
+      used += chunk.size;
       current.push_back(chunk);
     };
-    while (!chunks.empty() && fits(chunks.back())) {
+    while (!chunks.empty() && used + chunks.back().size <= how.width) {
       put(chunks.back());
       chunks.pop_back();
     }
-    if (!chunks.empty() && static_cast<std::int64_t>(count_characters(chunks.back())) > how.width) {
-      // A word longer than a line: cut, behind a hyphen if there is one, or a line of its own.
-      const std::int64_t space = how.width - used;
+    if (!chunks.empty() && chunks.back().size > how.width) {
+      // A word longer than a line: cut, or a line of its own.
       if (how.break_long_words) {
-        std::string_view& chunk = chunks.back();
-        std::size_t bytes = byte_offset(chunk, static_cast<std::size_t>(space));
-        if (how.break_on_hyphens) {
-          const std::size_t hyphen = chunk.substr(0, bytes).rfind('-');
-          if (hyphen != chunk.npos && hyphen > 0 &&
-              chunk.substr(0, hyphen).find_first_not_of('-') != chunk.npos)
-            bytes = hyphen + 1;
-        }
-        put(chunk.substr(0, bytes));
-        chunk.remove_prefix(bytes);
+        Chunk& word = chunks.back();
+        put(take_front(word, bytes_that_fit(word.text, how.width - used, how.break_on_hyphens)));
       } else if (current.empty()) {
         put(chunks.back());
         chunks.pop_back();
       }
     }
-    if (!current.empty() && is_blank(current.back())) current.pop_back();
-    std::string text;
-    for (const std::string_view chunk : current) text += chunk;
-    if (!current.empty()) lines.push_back(std::move(text));
+    if (!current.empty() && current.back().is_blank()) current.pop_back();
+    if (current.empty()) continue;
+    if (any_lines) out.add(how.separator);
+    any_lines = true;
+    for (const Chunk& chunk : current) out.add(chunk.text);
   }
-  return lines;
 }
 
 }  // namespace
@@ -403,18 +416,14 @@ Value word_count(Runtime& runtime, Call& call) {
 }
 
 Value word_wrap(Runtime& runtime, Call& call) {
-  const Wrapping how = {call.integer_or(1, 79), !call.has(2) || call.flag(2), !call.has(4) || call.flag(4)};
-  const std::string separator = call.given_not_none(3) ? call.text(3) : "\n";
+  const Wrapping how = {call.integer_or(1, 79), !call.has(2) || call.flag(2), !call.has(4) || call.flag(4),
+                        call.given_not_none(3) ? call.text(3) : "\n"};
   Writer out(runtime);
   bool is_first = true;
   for (const std::string_view paragraph : split_lines(call.text(0), false)) {
-    if (!is_first) out.add(separator);
+    if (!is_first) out.add(how.separator);
     is_first = false;
-    const auto lines = wrapped(runtime, paragraph, how);
-    for (std::size_t i = 0; i < lines.size(); ++i) {
-      if (i > 0) out.add(separator);
-      out.add(lines[i]);
-    }
+    write_wrapped(out, paragraph, how);
   }
   return make_text(out.take());
 }
