@@ -305,6 +305,10 @@ LINES = r'''
 {% if no %}{% for x in xs %}{{ x|nosuch }}{% endfor %}{% endif %}
 {% for x in xs %}{{ loop.index }}{{ loop.index0 }}{{ loop.revindex }}{{ loop.revindex0 }}{{ loop.first }}{{ loop.last }}{{ loop.length }}{{ loop.depth }}{{ loop.depth0 }} {% endfor %}
 {% for x in xs %}{{ loop.previtem }}<{{ x }}>{{ loop.nextitem }}{{ loop.previtem is defined }}{{ loop.nextitem is defined }} {% endfor %}
+{{ range(2, 20, 3).count(5) }} {{ range(9, 0, -2).index(3) }} {{ range(5).index(2.0) }} {{ range(5).count('a') }}
+{{ range(9).index(11) }}
+{{ '{0!a} {1!a}'.format(['é', '🙂', 'ÿ\\n'], 'é') }} {{ '%a' % ({'ü': '世'},) }}
+{% for i in [1, 2, 3] %}{{ loop.changed(range) }}{% endfor %}
 {% for x in [1, 1, 2, 2, 1] %}{{ loop.changed(x) }} {{ loop.cycle('a', 'b') }} {% endfor %}
 {% for x in xs %}{{ loop.cycle() }}{% endfor %}
 {% for x in xs %}{{ loop.nope }}|{{ loop['index'] }}{{ loop|length }}{% endfor %}

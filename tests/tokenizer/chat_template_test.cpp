@@ -103,6 +103,8 @@ TEST_CASE("an error names the file, the line and what failed there") {
   CHECK(error_of("\n\n{% if 1 %}") == "t.jinja:3: the template ends where 'endif' is missing");
   CHECK(error_of("{% set x = 'a'|nosuch %}") == "t.jinja:1: there is no filter 'nosuch'");
   CHECK(error_of("{{ raise_exception('No ' ~ 1) }}") == "t.jinja:1: No 1");
+  CHECK(error_of("{{ 1e300|int }}") == "t.jinja:1: an integer beyond 64 bits, in `1e300|int`");
+  CHECK(error_of("{{ '%d' % 1e22 }}") == "t.jinja:1: an integer beyond 64 bits, in `'%d' % 1e22`");
   CHECK(error_of("{% include 'x' %}") ==
         "t.jinja:1: the tag 'include, extends' is not supported: there is nothing to load from");
   CHECK(error_of("{% block x %}{% endblock %}") ==

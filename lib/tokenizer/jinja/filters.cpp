@@ -35,8 +35,7 @@ Value to_integer(Runtime&, Call& call) {
   const auto otherwise = call.value_or(1, {std::int64_t{0}});
   if (const double* real = value.get<double>()) {
     if (std::isnan(*real)) return otherwise;
-    if (const auto whole = truncated(*real)) return {*whole};
-    fail("cannot convert the float to an integer");
+    return {whole_part(*real)};
   }
   const std::string* text = value.text();
   if (!text) return otherwise;
@@ -63,9 +62,7 @@ Value round(Runtime& runtime, Call& call) {
     fail("round: method must be common, ceil or floor");
   if (!is_number(call[0])) fail("round: expected a number, found " + std::string(type_name(call[0])));
   if (method == "common" && call.has(1) && call[1].is_none() && !call[0].integer()) {
-    const auto whole = truncated(std::nearbyint(to_double(call[0])));
-    if (!whole) fail("cannot convert the float to an integer");
-    return {*whole};
+    return {whole_part(std::nearbyint(to_double(call[0])))};
   }
   if (method == "common")
     return rounded(call[0], call.has(1) && call[1].is_none() ? 0 : call.integer_or(1, 0));

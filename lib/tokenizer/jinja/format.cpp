@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <vector>
 
+#include "tokenizer/jinja/numbers.h"
 #include "tokenizer/jinja/operators.h"
 #include "tokenizer/jinja/strings.h"
 #include "tokenizer/jinja/text.h"
@@ -243,7 +244,7 @@ class Percent {
       case 'r':
         return text(spec, to_repr(runtime_, value));
       case 'a':
-        return text(spec, value.text() ? quoted(*value.text(), true) : to_repr(runtime_, value));
+        return text(spec, to_ascii(runtime_, value));
       case 'c':
         return text(spec, character(runtime_, value));
       default:
@@ -258,10 +259,8 @@ class Percent {
       if (value.get<double>() && std::string_view("xXo").find(spec.type) != std::string_view::npos)
         fail(std::string("%") + spec.type + " format: an integer is required, not float");
       const auto integer = value.integer();
-      const double real = to_double(value);
-      if (!integer && !(std::abs(real) < 9.2e18)) fail("cannot convert the float to an integer");
       if (spec.type == 'i' || spec.type == 'u') spec.type = 'd';
-      out_.add(whole_number(runtime_, spec, integer ? *integer : static_cast<std::int64_t>(real)));
+      out_.add(whole_number(runtime_, spec, integer ? *integer : whole_part(to_double(value))));
     } else if (std::string_view("eEfFgG").find(spec.type) != std::string_view::npos) {
       out_.add(real_number(runtime_, spec, to_double(value)));
     } else {
@@ -414,8 +413,7 @@ class Braces {
   Value converted(const Value& value, char how) {
     if (how == 's') return runtime_.text(to_text(runtime_, value));
     if (how == 'r') return runtime_.text(to_repr(runtime_, value));
-    if (how == 'a')
-      return runtime_.text(value.text() ? quoted(*value.text(), true) : to_repr(runtime_, value));
+    if (how == 'a') return runtime_.text(to_ascii(runtime_, value));
     fail(std::string("unknown conversion specifier '") + how + "'");
   }
 
@@ -478,9 +476,14 @@ std::string padded(Runtime& runtime, std::string_view text, std::int64_t width, 
   const std::int64_t before = align == Align::left ? 0 : align == Align::right ? missing : missing / 2;
   runtime.spend(missing, fill.size());
   std::string out;
-  for (std::int64_t i = 0; i < before; ++i) out += fill;
+  out.reserve(text.size() + static_cast<std::size_t>(missing) * fill.size());
+  const auto add_fill = [&](std::int64_t count) {
+    if (fill.size() == 1) return void(out.append(static_cast<std::size_t>(count), fill[0]));
+    for (std::int64_t i = 0; i < count; ++i) out += fill;
+  };
+  add_fill(before);
   out += text;
-  for (std::int64_t i = before; i < missing; ++i) out += fill;
+  add_fill(missing - before);
   return out;
 }
 

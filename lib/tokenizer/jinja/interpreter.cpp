@@ -1,6 +1,7 @@
 #include "tokenizer/jinja/interpreter.h"
 
 #include <algorithm>
+#include <map>
 
 #include "tokenizer/jinja/loop.h"
 #include "tokenizer/jinja/operators.h"
@@ -85,7 +86,8 @@ class Interpreter {
 
   Value given(const std::string& name) {
     if (const Value* value = variables_.find(name)) return *value;
-    if (auto global = find_global(name)) return std::move(*global);
+    if (const auto known = globals_.find(name); known != globals_.end()) return known->second;
+    if (auto global = find_global(name)) return globals_[name] = std::move(*global);
     return missing(name);
   }
 
@@ -551,6 +553,7 @@ class Interpreter {
   Writer out_;
   ActivationPtr frame_;
   Value block_text_;
+  std::map<std::string, Value> globals_;  // those in use: each is one object, whoever compares it
   int depth_ = 0;
 };
 

@@ -263,6 +263,29 @@ Value index_in_list(Runtime& runtime, Call& call) {
   fail("the value is not in the list");
 }
 
+std::optional<std::int64_t> place_in_range(Runtime& runtime, const Range& range, const Value& value) {
+  if (const auto whole = value.integer()) {
+    if (!range.contains(*whole)) return std::nullopt;
+    // In unsigned arithmetic: the distance may not fit.
+    const auto from = static_cast<std::uint64_t>(range.start), to = static_cast<std::uint64_t>(*whole),
+               step = static_cast<std::uint64_t>(range.step);
+    return static_cast<std::int64_t>(range.step > 0 ? (to - from) / step : (from - to) / -step);
+  }
+  for (std::int64_t i = 0; i < range.size(); ++i)
+    if (equal(runtime, {range.at(i)}, value)) return i;
+  return std::nullopt;
+}
+
+Value count_in_range(Runtime& runtime, Call& call) {
+  return {std::int64_t{place_in_range(runtime, *call[0].get<Range>(), call[1]) ? 1 : 0}};
+}
+
+Value index_in_range(Runtime& runtime, Call& call) {
+  const auto place = place_in_range(runtime, *call[0].get<Range>(), call[1]);
+  if (!place) fail("the value is not in the range");
+  return {*place};
+}
+
 Value copied(Runtime&, Call& call) {
   return call[0];  // nothing can tell it from a copy
 }
@@ -305,7 +328,7 @@ Value unsupported(Runtime&, Call&) {
   fail("this method is not supported");
 }
 
-enum class Type { text, list, tuple, dict, integer, real };
+enum class Type { text, list, tuple, range, dict, integer, real };
 
 struct Method {
   Type type;
@@ -373,6 +396,8 @@ constexpr std::array kMethods = std::to_array<Method>({
     {Type::list, {"sort", "", nullptr}},
     {Type::tuple, {"count", "self value /", count_in_list}},
     {Type::tuple, {"index", "self value start? stop? /", index_in_list}},
+    {Type::range, {"count", "self value /", count_in_range}},
+    {Type::range, {"index", "self value /", index_in_range}},
     {Type::dict, {"clear", "", nullptr}},
     {Type::dict, {"copy", "self /", copied}},
     {Type::dict, {"fromkeys", "self *", unsupported}},
@@ -391,6 +416,7 @@ constexpr std::array kMethods = std::to_array<Method>({
 std::optional<Type> type_of(const Value& value) {
   if (value.text()) return Type::text;
   if (const List* list = value.list()) return list->is_tuple() ? Type::tuple : Type::list;
+  if (value.get<Range>()) return Type::range;
   if (value.dict()) return Type::dict;
   if (value.integer()) return Type::integer;
   if (value.get<double>()) return Type::real;

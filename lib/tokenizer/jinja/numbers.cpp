@@ -95,6 +95,13 @@ std::optional<std::int64_t> truncated(double value) {
   return static_cast<std::int64_t>(value);
 }
 
+std::int64_t whole_part(double value) {
+  if (!std::isfinite(value)) fail("cannot convert the float to an integer");
+  const auto whole = truncated(value);
+  if (!whole) fail("an integer beyond 64 bits");
+  return *whole;
+}
+
 Value rounded(const Value& number, std::int64_t digits) {
   if (const auto whole = number.integer()) return round_whole(*whole, digits);
   const double value = to_double(number);

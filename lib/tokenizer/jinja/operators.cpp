@@ -103,6 +103,7 @@ Value repeat(Runtime& runtime, const Value& value, std::int64_t count) {
   if (const Text* text = value.get<Text>()) {
     runtime.spend(count, text->bytes->size());
     std::string out;
+    out.reserve(static_cast<std::size_t>(count) * text->bytes->size());
     if (!text->bytes->empty())
       for (std::int64_t i = 0; i < count; ++i) out += *text->bytes;
     return make_text(std::move(out), text->markup);
@@ -110,6 +111,7 @@ Value repeat(Runtime& runtime, const Value& value, std::int64_t count) {
   const List& list = *value.list();
   runtime.spend(count, list.items.size() * sizeof(Value));
   std::vector<Value> items;
+  items.reserve(static_cast<std::size_t>(count) * list.items.size());
   if (!list.items.empty())
     for (std::int64_t i = 0; i < count; ++i) items.insert(items.end(), list.items.begin(), list.items.end());
   return make_list(std::move(items), list.is_tuple() ? List::Kind::tuple : List::Kind::list);
@@ -118,10 +120,10 @@ Value repeat(Runtime& runtime, const Value& value, std::int64_t count) {
 Value concatenate(Runtime& runtime, const Text& a, const Text& b) {
   // markupsafe: what is not marked as safe is escaped when it meets what is.
   const bool markup = a.markup || b.markup;
-  const auto part = [&](const Text& text) {
-    return markup && !text.markup ? escape_html(runtime, *text.bytes) : *text.bytes;
-  };
-  return runtime.text(part(a) + part(b), markup);
+  Writer out(runtime);
+  for (const Text* text : {&a, &b})
+    out.add(markup && !text->markup ? escape_html(runtime, *text->bytes) : *text->bytes);
+  return make_text(out.take(), markup);
 }
 
 Value join(Runtime& runtime, const List& a, const List& b) {

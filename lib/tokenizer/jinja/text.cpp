@@ -20,6 +20,11 @@ std::string hex(char32_t c, std::size_t width) {
   return std::string(width - size, '0').append(digits, size);
 }
 
+// As Python's repr() writes what cannot be printed.
+std::string escaped(char32_t c) {
+  return c < 0x100 ? "\\x" + hex(c, 2) : c < 0x10000 ? "\\u" + hex(c, 4) : "\\U" + hex(c, 8);
+}
+
 template <typename Items, typename Item>
 void write_joined(Writer& out, const Items& items, Item item) {
   for (std::size_t i = 0; i < items.size(); ++i) {
@@ -239,7 +244,7 @@ std::string number_text(double value) {
          digits.substr(static_cast<std::size_t>(exponent) + 1);
 }
 
-std::string quoted(std::string_view text, bool ascii) {
+std::string quoted(std::string_view text) {
   const char quote = text.find('\'') != text.npos && text.find('"') == text.npos ? '"' : '\'';
   std::string out(1, quote);
   for (std::size_t at = 0; at < text.size();) {
@@ -250,10 +255,10 @@ std::string quoted(std::string_view text, bool ascii) {
       out += std::string("\\") + letters[known];
     else if (c == static_cast<char32_t>(quote))
       out += std::string("\\") + quote;
-    else if (c < 0x80 ? c >= 0x20 && c != 0x7F : !ascii && is_printable(c))
+    else if (c < 0x80 ? c >= 0x20 && c != 0x7F : is_printable(c))
       unicode::append(out, c);
     else
-      out += c < 0x100 ? "\\x" + hex(c, 2) : c < 0x10000 ? "\\u" + hex(c, 4) : "\\U" + hex(c, 8);
+      out += escaped(c);
   }
   return out + quote;
 }
@@ -281,6 +286,17 @@ std::string to_text(Runtime& runtime, const Value& value) {
 std::string to_repr(Runtime& runtime, const Value& value) {
   Writer out(runtime);
   write_repr(out, value, 0);
+  return out.take();
+}
+
+std::string to_ascii(Runtime& runtime, const Value& value) {
+  const std::string repr = to_repr(runtime, value);
+  Writer out(runtime);
+  for (std::size_t at = 0; at < repr.size();) {
+    const std::size_t begin = at;
+    const char32_t c = unicode::next(repr, at);
+    out.add(c < 0x80 ? repr.substr(begin, 1) : escaped(c));
+  }
   return out.take();
 }
 

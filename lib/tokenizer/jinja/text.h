@@ -32,7 +32,8 @@ class Writer {
 void write(Writer& out, const Value& value);  // str()
 std::string to_text(Runtime& runtime, const Value& value);
 std::string to_repr(Runtime& runtime, const Value& value);
-std::string quoted(std::string_view text, bool ascii = false);  // repr() of a str, ascii() of one
+std::string to_ascii(Runtime& runtime, const Value& value);  // ascii()
+std::string quoted(std::string_view text);                   // repr() of a str
 std::string number_text(double value);  // the shortest that reads back as the same number
 
 struct JsonStyle {
