@@ -406,8 +406,9 @@ class Braces {
     }
     const std::string spec = text.empty() ? "" : run(text.substr(1), depth + 1);
     if (const Text* t = value.get<Text>(); t && t->markup) escape = false;
-    const std::string shown = format_value(runtime_, value, spec);
-    return escape ? escape_html(runtime_, shown) : shown;
+    std::string shown = format_value(runtime_, value, spec);
+    if (escape) shown = escape_html(runtime_, shown);
+    return shown;
   }
 
   Value converted(const Value& value, char how) {

@@ -49,6 +49,7 @@ Value stripped(Runtime& runtime, Call& call) {
 
 Value texts(Runtime& runtime, const Call& call, const std::vector<std::string_view>& pieces,
             List::Kind kind) {
+  runtime.spend(pieces.size() * sizeof(std::string));
   std::vector<Value> items;
   for (const std::string_view piece : pieces) items.push_back(like_self(runtime, call, std::string(piece)));
   return runtime.list(std::move(items), kind);
