@@ -1,6 +1,5 @@
 // baleen quantize: a published checkpoint made smaller, in a folder that other engines load too.
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 #include <optional>
 #include <span>
@@ -68,7 +67,7 @@ void check_combinations(const QuantizeOptions& o) {
     throw UsageError("--dry-run writes nothing: without --verify, --resume and --force");
   if (o.feedback && !o.calibrate) throw UsageError("--method gptq needs a text: --calibrate TEXT");
   // In the environment a bound of memory may stand for runs that heed it.
-  if (!o.calibrate && (o.calibrate_tokens || (o.memory && !std::getenv("BALEEN_MEMORY"))))
+  if (!o.calibrate && (o.calibrate_tokens || (o.memory && o.memory->source == "--memory")))
     throw UsageError("--calibrate-tokens and --memory belong to --calibrate");
   if (o.group_given && o.to && (*o.to == Encoding::fp8 || *o.to == Encoding::mxfp4))
     throw UsageError(std::string("--group belongs to int4 and int8; ") +

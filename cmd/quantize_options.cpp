@@ -186,7 +186,8 @@ std::vector<Option> quality_options(QuantizeOptions& o) {
                "the machine can spare, as with auto.",
        .env = "BALEEN_MEMORY",
        .in_brief = false,
-       .set = [&o](std::string_view value) { o.memory = parse_memory(value); }},
+       .set = [&o](std::string_view value) { o.memory = parse_memory(value); },
+       .set_by_env = [&o] { o.memory->source = "BALEEN_MEMORY"; }},
   };
 }
 

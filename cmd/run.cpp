@@ -189,12 +189,15 @@ std::size_t context_limit(const RunOptions& options, const Config& config) {
 // What is printed at once: to standard output, or whole or not at all to the file of -o.
 void print_whole(const RunOptions& options, const std::string& text) {
   if (!options.output) return write_output(text);
+  std::optional<NewFile> file;
+  const auto open = [&] { file.emplace(*options.output, options.force); };
   int signal = 0;
+  if (is_written_directly(*options.output)) open();  // a pipe may wait long for its reader
   {
     const SignalFlag flag;  // before there is a file that a signal would leave behind
-    NewFile file(*options.output, options.force);
-    file.write(text);
-    file.commit();
+    if (!file) open();
+    file->write(text);
+    file->commit();
     signal = SignalFlag::signal();
   }
   if (signal != 0) raise_again(signal);
