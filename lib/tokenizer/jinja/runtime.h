@@ -17,8 +17,8 @@
 namespace baleen::jinja {
 
 struct Limits {
-  std::size_t steps =
-      20'000'000;  // expressions, loop rounds, comparisons, each 64 bytes of a text gone through
+  // Expressions, loop rounds, comparisons, each 64 bytes of a text that is gone through.
+  std::size_t steps = 20'000'000;
   std::size_t bytes = std::size_t{1} << 30U;  // written into strings and lists, output included
 };
 
