@@ -99,7 +99,8 @@ TEST_CASE("which group a module is in") {
       group["weights"]["group_size"] = 1 << i;
     }
     const nlohmann::ordered_json whole{{"quantization_config", config}};
-    const PackedScheme* scheme = parse_quantization(whole.dump(), "config.json").rules().scheme_of(module);
+    const Quantization quantization = parse_quantization(whole.dump(), "config.json");
+    const PackedScheme* scheme = quantization.rules().scheme_of(module);
     return scheme == nullptr ? 0 : scheme->group_size;
   };
   CHECK(group_of({{"Linear"}, {"re:a"}, {"a.b"}}, "a.b") == 4);
