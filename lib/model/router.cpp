@@ -17,8 +17,9 @@ std::vector<std::uint32_t> top_k(std::span<const float> values, std::size_t k) {
   std::vector<std::uint32_t> order(values.size());
   std::iota(order.begin(), order.end(), 0u);
   const auto better = [&](std::uint32_t a, std::uint32_t b) {
-    if (std::isnan(values[a]) != std::isnan(values[b])) return std::isnan(values[a]);
-    return values[a] > values[b] || (!(values[a] < values[b]) && a < b);
+    if (values[a] > values[b]) return true;
+    if (values[a] < values[b]) return false;
+    return std::isnan(values[a]) != std::isnan(values[b]) ? std::isnan(values[a]) : a < b;
   };
   std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(k), order.end(), better);
   order.resize(k);
