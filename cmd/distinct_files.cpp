@@ -14,12 +14,9 @@ namespace {
 namespace fs = std::filesystem;
 
 // Where a file that does not exist yet will come to be; links that lead there count as the file.
-fs::path future_place(fs::path path) {
-  constexpr int most_links = 40;  // as many as Linux follows
+fs::path future_place(const fs::path& path) {
   std::error_code error;
-  for (int i = 0; i < most_links && fs::is_symlink(path, error); ++i)
-    path = folder_of(path) / fs::read_symlink(path, error);
-  return fs::weakly_canonical(fs::absolute(path, error), error);
+  return fs::weakly_canonical(fs::absolute(follow_links(path), error), error);
 }
 
 bool is_same(const std::string& a, const std::string& b) {

@@ -23,13 +23,12 @@
 #include "cmd/prompt.h"
 #include "cmd/run_options.h"
 #include "cmd/run_setup.h"
-#include "cmd/signals.h"
 #include "cmd/weight_memory.h"
+#include "cmd/whole_output.h"
 #include "error.h"
 #include "model/memory_plan.h"
 #include "model/model.h"
 #include "model/weight_files.h"
-#include "report/output_file.h"
 #include "report/printable.h"
 #include "report/units.h"
 #include "routing/expert_shares.h"
@@ -189,18 +188,7 @@ std::size_t context_limit(const RunOptions& options, const Config& config) {
 // What is printed at once: to standard output, or whole or not at all to the file of -o.
 void print_whole(const RunOptions& options, const std::string& text) {
   if (!options.output) return write_output(text);
-  std::optional<NewFile> file;
-  const auto open = [&] { file.emplace(*options.output, options.force); };
-  int signal = 0;
-  if (is_written_directly(*options.output)) open();  // a pipe may wait long for its reader
-  {
-    const SignalFlag flag;  // before there is a file that a signal would leave behind
-    if (!file) open();
-    file->write(text);
-    file->commit();
-    signal = SignalFlag::signal();
-  }
-  if (signal != 0) raise_again(signal);
+  write_whole(options.output, options.force, [&](const auto& write) { write(text); });
 }
 
 void inspect(const RunOptions& options, const Model& model, const fs::path& folder, std::size_t context) {

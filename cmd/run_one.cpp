@@ -17,9 +17,9 @@
 #include "cmd/run_setup.h"
 #include "cmd/saved_prompt.h"
 #include "cmd/signals.h"
+#include "cmd/whole_output.h"
 #include "error.h"
 #include "report/memory.h"
-#include "report/output_file.h"
 #include "report/progress.h"
 #include "report/units.h"
 #include "runtime/prompt_cache.h"
@@ -237,27 +237,11 @@ std::optional<SavedPrompt> answer(const Job& job, const Write& write) {
 int run_one(const RunSetup& setup) {
   const RunOptions& options = setup.options;
   const Prompt prompt = make_prompt(options, setup.maker);
-  std::optional<NewFile> file;
   std::optional<SavedPrompt> saved;
-  int signal = 0;
-  // A pipe may wait long for its reader, while no signal is held back.
-  if (options.output && is_written_directly(*options.output)) file.emplace(*options.output, options.force);
-  {
-    const SignalFlag flag;  // before there is a file that a signal would leave behind
-    if (options.output && !file) file.emplace(*options.output, options.force);
+  write_whole(options.output, options.force, [&](const Write& write) {
     check_prompt(prompt.ids, setup.model.config().vocab_size, setup.context);
-    try {
-      saved = answer(make_job(setup, prompt),
-                     file ? Write([&](std::string_view text) { file->write(text); }) : write_output);
-    } catch (const Cancelled&) {
-    }
-    signal = SignalFlag::signal();
-  }
-  if (signal != 0) {
-    file.reset();  // what is half an answer does not appear
-    raise_again(signal);
-  }
-  if (file) file->commit();
+    saved = answer(make_job(setup, prompt), write);
+  });
   if (saved) saved->finish(options.verbose);
   setup.write_loads();
   return 0;

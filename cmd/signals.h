@@ -8,8 +8,8 @@
 
 namespace baleen::cmd {
 
-// While it lives, the first SIGINT, SIGTERM or SIGHUP sets the flag; a second one of the kind ends the process at
-// once. Each begins with the flag not set: an answer that is stopped is not the end of a chat.
+// While it lives, the first SIGINT, SIGTERM or SIGHUP sets the flag; a second one of the kind ends the process
+// at once. Each begins with the flag not set: an answer that is stopped is not the end of a chat.
 class SignalFlag {
  public:
   SignalFlag();

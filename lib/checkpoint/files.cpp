@@ -59,6 +59,18 @@ std::filesystem::path folder_of(const std::filesystem::path& path) {
   return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
 }
 
+std::filesystem::path follow_links(const std::filesystem::path& path) {
+  constexpr int most_links = 40;  // as many as Linux follows
+  std::filesystem::path target = path;
+  for (int i = 0; i < most_links; ++i) {
+    std::error_code error;
+    const std::filesystem::path next = std::filesystem::read_symlink(target, error);
+    if (error) return target;
+    target = folder_of(target) / next;
+  }
+  throw_system_error(path, "", ELOOP);
+}
+
 std::string read_small_file(const std::filesystem::path& path, std::size_t max_bytes) {
   const OpenFile file = open_regular_file(path);
   if (file.size > max_bytes)

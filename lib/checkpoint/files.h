@@ -38,6 +38,10 @@ bool path_exists(const std::filesystem::path& path);
 // The folder that `path` lies in: "." for a bare name.
 std::filesystem::path folder_of(const std::filesystem::path& path);
 
+// What the links at `path` lead to, also where that does not exist yet; `path` itself if it is no link.
+// Throws Error for a loop of them.
+std::filesystem::path follow_links(const std::filesystem::path& path);
+
 // The bytes of a file of at most `max_bytes`; a larger one is refused before it is read.
 std::string read_small_file(const std::filesystem::path& path, std::size_t max_bytes);
 

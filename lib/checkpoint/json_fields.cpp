@@ -1,6 +1,8 @@
 #include "checkpoint/json_fields.h"
 
+#include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "error.h"
 
@@ -28,6 +30,29 @@ json parse_json_object(std::string_view text, std::string_view file) {
     const std::size_t end = what.find("] ");
     throw FormatError(file, "not valid JSON: " + std::string(end == what.npos ? what : what.substr(end + 2)));
   }
+}
+
+std::vector<std::string> keys_in_order(std::string_view text, const std::vector<std::string>& path) {
+  std::map<std::string, std::size_t> places;
+  std::vector<std::string> at(path.size());  // the last key at each depth
+  [[maybe_unused]] const json document =
+      json::parse(text, [&](int depth, json::parse_event_t event, json& key) {
+        const auto above = static_cast<std::size_t>(depth) - 1;  // the members of the document have depth 1
+        if (event != json::parse_event_t::key || above > path.size()) return true;
+        if (!std::equal(path.begin(), path.begin() + static_cast<std::ptrdiff_t>(above), at.begin()))
+          return true;
+        if (above == path.size()) {
+          places.try_emplace(key, places.size());
+        } else {
+          at[above] = key;
+          std::fill(at.begin() + static_cast<std::ptrdiff_t>(above) + 1, at.end(), "");
+          if (key == path[above]) places.clear();
+        }
+        return true;
+      });
+  std::vector<std::string> keys(places.size());
+  for (const auto& [key, place] : places) keys[place] = key;
+  return keys;
 }
 
 std::string shown(const json& value) {

@@ -16,6 +16,11 @@ namespace baleen {
 // Parses a JSON text whose top is an object. Throws FormatError naming `file`, with line and column.
 nlohmann::json parse_json_object(std::string_view text, std::string_view file);
 
+// The keys of the object at `path` of a valid JSON text in the order of the file, which a json object does
+// not keep. A key that is there twice has its first place, of an object that is there twice the last one
+// counts, as in Python.
+std::vector<std::string> keys_in_order(std::string_view text, const std::vector<std::string>& path);
+
 // A value as a message shows it: its JSON, cut short.
 std::string shown(const nlohmann::json& value);
 

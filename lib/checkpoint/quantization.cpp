@@ -1,6 +1,4 @@
 #include <algorithm>
-#include <array>
-#include <map>
 #include <mutex>
 #include <optional>
 #include <set>
@@ -185,25 +183,6 @@ void read_config_group(const JsonFields& group, std::string_view default_format,
   rules.schemes.push_back(std::move(scheme));
 }
 
-// The names of the config groups in the order of the file, which a json object does not keep.
-std::vector<std::string> group_names(std::string_view config_json, const std::string& quantization_key) {
-  std::map<std::string, std::size_t> places;
-  std::array<std::string, 2> path;  // the last key of the document, and of an object in it
-  [[maybe_unused]] const json document =
-      json::parse(config_json, [&](int depth, json::parse_event_t event, json& key) {
-        if (event != json::parse_event_t::key || depth > 3) return true;
-        if (depth < 3) path[static_cast<std::size_t>(depth) - 1] = key;
-        if (path[0] != quantization_key) return true;
-        if (depth == 3 && path[1] == "config_groups") places.try_emplace(key, places.size());
-        // Of a key that is there twice the last one counts.
-        if (depth == 1 || (depth == 2 && path[1] == "config_groups")) places.clear();
-        return true;
-      });
-  std::vector<std::string> names(places.size());
-  for (const auto& [name, place] : places) names[place] = name;
-  return names;
-}
-
 // compressed-tensors' QuantizationConfig. `group_names` are the keys of config_groups.
 void read_compressed_tensors(const JsonFields& fields, std::span<const std::string> group_names,
                              Quantization::Rules& rules) {
@@ -284,7 +263,8 @@ Quantization parse_quantization(std::string_view config_json, std::string_view f
   auto rules = std::make_shared<Quantization::Rules>();
   rules->file = file;
   if (config.is_set(key))
-    read_method(JsonFields(config.object(key), key + ".", problems), group_names(config_json, key), *rules);
+    read_method(JsonFields(config.object(key), key + ".", problems),
+                keys_in_order(config_json, {key, "config_groups"}), *rules);
   throw_problems(file, problems);
   return Quantization(std::move(rules));
 }

@@ -62,19 +62,6 @@ void flush_folder(const fs::path& folder, const fs::path& path) {
   if (directory.get() >= 0) flush(directory.get(), path);
 }
 
-// Where a link leads to nothing yet: a file renamed over the link would take its place.
-fs::path follow_links(const fs::path& path) {
-  constexpr int most_links = 40;  // as many as Linux follows
-  fs::path target = path;
-  for (int i = 0; i < most_links; ++i) {
-    std::error_code error;
-    const fs::path next = fs::read_symlink(target, error);
-    if (error) return target;
-    target = folder_of(target) / next;
-  }
-  throw_system_error(path, "", ELOOP);
-}
-
 // Creates ".NAME.NUMBER.tmp" beside the target, with the mode that any new file gets.
 FileDescriptor create_beside(const fs::path& target, fs::path& temporary) {
   const std::string stem = "." + target.filename().string().substr(0, 200) + "." + std::to_string(::getpid());

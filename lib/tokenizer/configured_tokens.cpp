@@ -111,22 +111,6 @@ class NamedTokens {
   std::unordered_map<std::string, std::size_t> places_;
 };
 
-// The keys of the document, or of its object `member`, in the order of the file: ids depend on it, and a
-// parsed object has forgotten it.
-std::vector<std::string> keys_in_order(const TokenFile& file, std::string_view member) {
-  std::vector<std::string> keys;
-  std::string top;
-  [[maybe_unused]] const Json document =
-      Json::parse(file.bytes, [&](int depth, Json::parse_event_t event, Json& value) {
-        if (event != Json::parse_event_t::key || depth > 2) return true;
-        if (depth == 1) top = value.get<std::string>();
-        if (depth == (member.empty() ? 1 : 2) && (member.empty() || top == member))
-          keys.push_back(value.get<std::string>());
-        return true;
-      });
-  return keys;
-}
-
 // Reads the three files as from_pretrained does; what it calls init_kwargs is taken apart by kind.
 class Reader {
  public:
@@ -191,7 +175,7 @@ class Reader {
       if (is_own(name)) names.push_back(name);
     }
     if (names.size() < 2) return names;
-    names = keys_in_order(file, "");
+    names = keys_in_order(file.bytes, {});
     std::erase_if(names, [&](const std::string& name) { return !is_own(name); });
     return names;
   }
@@ -218,11 +202,8 @@ class Reader {
   void read_names(const Json& names, const TokenFile& file, const std::string& place) {
     if (!names.is_object())
       throw FormatError(file.name, place + ": " + shown(names) + ", expected an object");
-    for (const std::string& name : keys_in_order(file, place)) {
-      // A file may have the object twice, and only the last one counts.
-      if (const Json* value = member(names, name))
-        first_.set(name, read_token(*value, file.name, place + "." + name));
-    }
+    for (const std::string& name : keys_in_order(file.bytes, {place}))
+      first_.set(name, read_token(names.at(name), file.name, place + "." + name));
   }
 
   void read_added_tokens_decoder(const Json& decoder) {
